@@ -1,0 +1,109 @@
+"""What a step is at run time: it sees a request and says Allow or Deny."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import aiohttp
+
+from apostille.base.clock import Clock
+from apostille.model.auth import Key
+
+State = Mapping[str, object]
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthRequest:
+    """The client's request as a step sees it.
+
+    `path` is the path with its query, as on the wire. Header names are in lower case; several header lines
+    of one name reach us joined with commas (Envoy does that). `body` is None unless the program asked for it.
+    `state` is what earlier steps left; a step never changes it, it returns a new one.
+    All but the method may hold credentials, so nothing else is shown by `repr`.
+    """
+
+    method: str
+    path: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    state: State = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allow:
+    """This step is content.
+
+    `set_headers` replace, `append_headers` join (with a comma) what an earlier step has set; both go to the upstream.
+    `state`: what later steps see from here on; None leaves it as it is. `consumer`: who is calling, once known.
+    `bypassed`: the step could not be asked and its author had said to let requests pass then; `cause` says why it
+    could not, for the log only, never a secret.
+    """
+
+    set_headers: Headers = field(default=(), repr=False)
+    append_headers: Headers = field(default=(), repr=False)
+    state: State | None = field(default=None, repr=False)
+    consumer: str | None = None
+    bypassed: bool = False
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deny:
+    """The request ends here. `reason` is a short word for logs and the ``x-apostille-reason`` header, never a secret.
+
+    `status` is from 300 to 599; another one becomes 500. `broken`: nobody refused the caller, something on our side
+    failed; `cause` says what, for the log only, never a secret.
+    """
+
+    status: int
+    reason: str
+    headers: Headers = field(default=(), repr=False)
+    body: str = field(default="", repr=False)
+    broken: bool = False
+    cause: str | None = None
+
+
+Verdict = Allow | Deny
+
+
+class AuthStep(Protocol):
+    async def check(self, request: AuthRequest, /) -> Verdict:
+        """Raising means broken: the chain refuses with 503. So does running past the deadline."""
+        ...
+
+
+class KeyRings(Protocol):
+    def find(self, ring: str, key: str, /) -> Key | None:
+        """The key in the ring, or None.
+
+        Looks up the SHA-256 of what was presented and compares in constant time.
+        Raises LookupError when the ring itself is not known (yet): that is not the caller's fault.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTools:
+    """What a step may use. Nothing else of the process is its business.
+
+    `http` follows no redirects, adds no headers of its own and reads no proxy settings.
+    """
+
+    clock: Clock
+    keyrings: KeyRings
+    http: aiohttp.ClientSession
+
+
+class StepRunner(Protocol):
+    """The run-time half of a step kind; `config` is the frozen dataclass it was compiled to."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def config(self) -> type: ...
+
+    def start(self, config: object, tools: StepTools, /) -> AuthStep: ...

@@ -1,0 +1,1 @@
+"""The running product: reads, translates, proves, publishes, reports."""

@@ -1,0 +1,1 @@
+"""What people write: strict, frozen, and every problem reported with its place."""

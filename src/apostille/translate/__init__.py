@@ -1,0 +1,1 @@
+"""Resources to model: pure functions, no I/O, no clock, no randomness."""

@@ -1,0 +1,53 @@
+"""The access log: one JSON object a request on standard output. No query (it may hold a signature), no credential."""
+
+from __future__ import annotations
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
+from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
+from google.protobuf.struct_pb2 import Struct
+
+from apostille.xds.names import (
+    CONSUMER_HEADER,
+    EXT_AUTHZ,
+    METADATA,
+    METADATA_POLICY,
+    METADATA_TABLE,
+    REASON_HEADER,
+)
+from apostille.xds.packing import emit_any
+
+# Field of the log line to Envoy's command operator; docs/reference/access-log.md explains each.
+FIELDS = {
+    "time": "%START_TIME%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "method": "%REQ(:METHOD)%",
+    "host": "%REQ(:AUTHORITY)%",
+    "path": "%PATH(NQ:ORIG)%",
+    "protocol": "%PROTOCOL%",
+    "route": "%ROUTE_NAME%",
+    "table": f"%METADATA(ROUTE:{METADATA}:{METADATA_TABLE})%",
+    "policy": f"%METADATA(ROUTE:{METADATA}:{METADATA_POLICY})%",
+    "consumer": f"%DYNAMIC_METADATA({EXT_AUTHZ}:{CONSUMER_HEADER})%",
+    "destination": "%UPSTREAM_CLUSTER%",
+    "upstream": "%UPSTREAM_HOST%",
+    "status": "%RESPONSE_CODE%",
+    "reason": f"%RESP({REASON_HEADER.upper()})%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "flags": "%RESPONSE_FLAGS%",
+    "bytes_in": "%BYTES_RECEIVED%",
+    "bytes_out": "%BYTES_SENT%",
+    "duration_ms": "%DURATION%",
+    "auth_us": "%COMMON_DURATION(DS_RX_BEG:US_TX_BEG:us)%",
+    "upstream_us": "%COMMON_DURATION(US_TX_BEG:US_RX_BEG:us)%",
+}
+
+
+def emit_access_log() -> AccessLog:
+    fields = Struct()
+    fields.update(FIELDS)
+    return AccessLog(
+        name="envoy.access_loggers.stdout",
+        typed_config=emit_any(StdoutAccessLog(log_format=SubstitutionFormatString(json_format=fields))),
+    )

@@ -1,0 +1,96 @@
+"""The HTTP filter chain of every listener, in order: strip, ask the auth service, route."""
+
+from __future__ import annotations
+
+from envoy.config.core.v3.base_pb2 import HeaderValue
+from envoy.config.core.v3.http_uri_pb2 import HttpUri
+from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import (
+    AuthorizationRequest,
+    AuthorizationResponse,
+    ExtAuthz,
+    HttpService,
+)
+from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutation
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
+from envoy.type.matcher.v3.string_pb2 import ListStringMatcher, StringMatcher
+from envoy.type.v3.http_status_pb2 import HttpStatus, StatusCode
+from google.protobuf.duration_pb2 import Duration
+
+from apostille.proxy.bootstrap import AUTH_CLUSTER
+from apostille.xds.names import (
+    CHECK_PREFIX,
+    CONSUMER_HEADER,
+    EXT_AUTHZ,
+    HEADER_MUTATION,
+    METADATA,
+    METADATA_PROGRAM,
+    OUR_HEADERS_PREFIX,
+    PROGRAM_HEADER,
+    REASON_HEADER,
+    ROUTE_HEADER,
+    ROUTER,
+)
+from apostille.xds.packing import emit_any
+from apostille.xds.patterns import everything_but
+
+# What the auth service's own HTTP server and Envoy's client put on every answer: no part of the decision.
+_TRANSPORT_NAMES = ("content-length", "date", "server")
+_TRANSPORT_PREFIXES = ("x-envoy-",)
+
+# Envoy gives up this much after the auth service should have, so that the caller gets the service's own reason.
+_PATIENCE_MS = 250
+
+
+def emit_filters(deadline_ms: int, status_on_error: int) -> list[HttpFilter]:
+    """`deadline_ms`: the longest a chain may take. `status_on_error`: the answer when the service cannot be asked."""
+    return [
+        HttpFilter(name=HEADER_MUTATION, typed_config=emit_any(HeaderMutation())),
+        HttpFilter(name=EXT_AUTHZ, typed_config=emit_any(_emit_ext_authz(deadline_ms, status_on_error))),
+        HttpFilter(name=ROUTER, typed_config=emit_any(Router(suppress_envoy_headers=True))),
+    ]
+
+
+def _emit_ext_authz(deadline_ms: int, status_on_error: int) -> ExtAuthz:
+    timeout = deadline_ms + _PATIENCE_MS
+    return ExtAuthz(
+        # failure_mode_allow and clear_route_cache stay unset: no decision, no access; and who was let in for one
+        # route must not end up on another.
+        status_on_error=HttpStatus(code=StatusCode.ValueType(status_on_error)),
+        validate_mutations=True,
+        allowed_headers=_patterns(StringMatcher(safe_regex=RegexMatcher(regex=".*"))),
+        http_service=HttpService(
+            server_uri=HttpUri(
+                uri=f"http://{AUTH_CLUSTER}",
+                cluster=AUTH_CLUSTER,
+                timeout=Duration(seconds=timeout // 1000, nanos=timeout % 1000 * 1_000_000),
+            ),
+            path_prefix=CHECK_PREFIX,
+            authorization_request=AuthorizationRequest(
+                headers_to_add=[
+                    HeaderValue(key=PROGRAM_HEADER, value=f"%METADATA(ROUTE:{METADATA}:{METADATA_PROGRAM})%"),
+                    HeaderValue(key=ROUTE_HEADER, value="%ROUTE_NAME%"),
+                ]
+            ),
+            # Which headers may pass is the program's decision, made in the auth service. Lists of names here would
+            # have to change with every policy, and a changed listener drains its connections.
+            authorization_response=AuthorizationResponse(
+                allowed_upstream_headers=_everything_but(
+                    (*_TRANSPORT_NAMES, "content-type"), (*_TRANSPORT_PREFIXES, OUR_HEADERS_PREFIX)
+                ),
+                allowed_client_headers=_everything_but(_TRANSPORT_NAMES, _TRANSPORT_PREFIXES),
+                dynamic_metadata_from_headers=_patterns(
+                    StringMatcher(exact=CONSUMER_HEADER), StringMatcher(exact=REASON_HEADER)
+                ),
+            ),
+        ),
+    )
+
+
+def _patterns(*matchers: StringMatcher) -> ListStringMatcher:
+    return ListStringMatcher(patterns=matchers)
+
+
+def _everything_but(names: tuple[str, ...], prefixes: tuple[str, ...]) -> ListStringMatcher:
+    return _patterns(StringMatcher(safe_regex=RegexMatcher(regex=everything_but(names, prefixes))))

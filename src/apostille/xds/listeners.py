@@ -1,0 +1,107 @@
+"""Listener and its HTTP connection manager (envoy.config.listener.v3).
+
+Changing a listener drains its connections, so hardly anything in here depends on what people write: what changes
+stands in routes, clusters and auth programs.
+"""
+
+from __future__ import annotations
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
+from envoy.config.core.v3.address_pb2 import Address, SocketAddress
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
+from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions, HttpProtocolOptions
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
+from envoy.config.listener.v3.listener_pb2 import Listener as EnvoyListener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    LocalReplyConfig,
+    Rds,
+    ResponseMapper,
+)
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
+
+from apostille.model.gateway import Listener
+from apostille.xds.access_log import emit_access_log
+from apostille.xds.filters import emit_filters
+from apostille.xds.names import REASON_HEADER
+from apostille.xds.packing import emit_any
+
+# Answers that Envoy makes up itself say why. UAEX is not here: what the auth service denies has its own reason.
+_REASONS = (("NR", "route_not_found"), ("UH", "no_healthy_upstream"), ("UF", "upstream_unreachable"), ("UC", "upstream_reset"))
+_AUTH_UNAVAILABLE = "auth_unavailable"
+
+
+def emit_listener(
+    listener: Listener,
+    address: str,
+    *,
+    deadline_ms: int,
+    status_on_error: int,
+    inline_routes: RouteConfiguration | None = None,
+) -> EnvoyListener:
+    """`address`: the IP address to open on. `inline_routes`: the routes stand inside instead of being asked for."""
+    manager = HttpConnectionManager(
+        stat_prefix=listener.name.replace("/", "_"),
+        rds=None if inline_routes else Rds(config_source=_ads(), route_config_name=listener.name),
+        route_config=inline_routes,
+        http_filters=emit_filters(deadline_ms, status_on_error),
+        access_log=[emit_access_log()],
+        local_reply_config=_emit_local_replies(),
+        # The client's address is the connection's; what clients say of themselves in x-forwarded-* is not believed.
+        use_remote_address=BoolValue(value=True),
+        # One spelling of a path for matching, policy and the wire.
+        normalize_path=BoolValue(value=True),
+        merge_slashes=True,
+        path_with_escaped_slashes_action=HttpConnectionManager.REJECT_REQUEST,
+        common_http_protocol_options=HttpProtocolOptions(
+            idle_timeout=Duration(seconds=3600),
+            # x_user_email and x-user-email are one header to many servers: a way round every removal by name.
+            headers_with_underscores_action=HttpProtocolOptions.REJECT_REQUEST,
+        ),
+        http2_protocol_options=Http2ProtocolOptions(
+            max_concurrent_streams=UInt32Value(value=100),
+            initial_stream_window_size=UInt32Value(value=65536),
+            initial_connection_window_size=UInt32Value(value=1048576),
+        ),
+        request_headers_timeout=Duration(seconds=10),
+        server_header_transformation=HttpConnectionManager.PASS_THROUGH,
+    )
+    return EnvoyListener(
+        name=listener.name,
+        address=Address(socket_address=SocketAddress(address=address, port_value=listener.port)),
+        filter_chains=[
+            FilterChain(
+                filters=[
+                    Filter(name="envoy.filters.network.http_connection_manager", typed_config=emit_any(manager)),
+                ]
+            )
+        ],
+    )
+
+
+def _ads() -> ConfigSource:
+    return ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
+
+
+def _emit_local_replies() -> LocalReplyConfig:
+    return LocalReplyConfig(
+        mappers=[
+            *(_reason_for(flag, reason) for flag, reason in _REASONS),
+            # Denials by the auth service carry the same flag, with a reason of their own that stays.
+            _reason_for("UAEX", _AUTH_UNAVAILABLE),
+        ]
+    )
+
+
+def _reason_for(flag: str, reason: str) -> ResponseMapper:
+    return ResponseMapper(
+        filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[flag])),
+        headers_to_add=[
+            HeaderValueOption(
+                header=HeaderValue(key=REASON_HEADER, value=reason), append_action=HeaderValueOption.ADD_IF_ABSENT
+            )
+        ],
+    )

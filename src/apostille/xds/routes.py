@@ -1,0 +1,227 @@
+"""RouteConfiguration: virtual hosts and routes (envoy.config.route.v3)."""
+
+from __future__ import annotations
+
+from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as HeaderRule
+from envoy.config.core.v3.base_pb2 import DataSource, HeaderValue, HeaderValueOption, Metadata
+from envoy.config.route.v3.route_components_pb2 import (
+    DirectResponseAction,
+    HeaderMatcher,
+    QueryParameterMatcher,
+    RedirectAction,
+    RouteAction,
+    RouteMatch,
+    WeightedCluster,
+)
+from envoy.config.route.v3.route_components_pb2 import Route as EnvoyRoute
+from envoy.config.route.v3.route_components_pb2 import VirtualHost as EnvoyVirtualHost
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import BufferSettings, CheckSettings, ExtAuthzPerRoute
+from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutationPerRoute, Mutations
+from envoy.type.matcher.v3.regex_pb2 import RegexMatchAndSubstitute, RegexMatcher
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
+
+from apostille.model.gateway import Listener, VirtualHost
+from apostille.model.route import (
+    Forward,
+    HeaderMatch,
+    Match,
+    PathKind,
+    PathRewrite,
+    QueryMatch,
+    Redirect,
+    RegexRewrite,
+    Respond,
+    Route,
+    Strip,
+)
+from apostille.xds.names import (
+    EXT_AUTHZ,
+    HEADER_MUTATION,
+    METADATA,
+    METADATA_POLICY,
+    METADATA_PROGRAM,
+    METADATA_TABLE,
+    OUR_HEADERS_PREFIX,
+    REASON_HEADER,
+)
+from apostille.xds.packing import emit_any
+
+_REDIRECT_CODES = {
+    301: RedirectAction.MOVED_PERMANENTLY,
+    302: RedirectAction.FOUND,
+    303: RedirectAction.SEE_OTHER,
+    307: RedirectAction.TEMPORARY_REDIRECT,
+    308: RedirectAction.PERMANENT_REDIRECT,
+}
+
+
+def emit_route_configuration(listener: Listener) -> RouteConfiguration:
+    return RouteConfiguration(
+        name=listener.name,
+        virtual_hosts=[_emit_virtual_host(host, listener.https_redirect) for host in listener.virtual_hosts],
+        # An upstream must not be able to speak in our name.
+        response_headers_to_remove=[REASON_HEADER],
+        # So that the removal above does not take what a route of ours adds.
+        most_specific_header_mutations_wins=True,
+        ignore_port_in_host_matching=True,
+    )
+
+
+def _emit_virtual_host(host: VirtualHost, https_redirect: bool) -> EnvoyVirtualHost:
+    return EnvoyVirtualHost(
+        name=host.name,
+        domains=host.domains,
+        routes=[emit_route(route) for route in host.routes],
+        require_tls=EnvoyVirtualHost.ALL if https_redirect else EnvoyVirtualHost.NONE,
+    )
+
+
+def emit_route(route: Route) -> EnvoyRoute:
+    action = route.action
+    reason = action.reason if isinstance(action, Respond) else None
+    return EnvoyRoute(
+        name=route.name,
+        match=_emit_match(route.match),
+        route=_emit_forward(action) if isinstance(action, Forward) else None,
+        redirect=_emit_redirect(action) if isinstance(action, Redirect) else None,
+        direct_response=_emit_respond(action) if isinstance(action, Respond) else None,
+        metadata=_emit_metadata(route),
+        typed_per_filter_config=_emit_filters(route),
+        response_headers_to_add=[_set_header(REASON_HEADER, reason)] if reason else [],
+    )
+
+
+def _set_header(name: str, value: str) -> HeaderValueOption:
+    return HeaderValueOption(
+        header=HeaderValue(key=name, value=value), append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    )
+
+
+def _emit_match(match: Match) -> RouteMatch:
+    path = match.path
+    return RouteMatch(
+        path=path.value if path.kind is PathKind.EXACT else None,
+        prefix=path.value if path.kind is PathKind.PREFIX else None,
+        safe_regex=RegexMatcher(regex=path.value) if path.kind is PathKind.REGEX else None,
+        case_sensitive=BoolValue(value=False) if path.ignore_case else None,
+        headers=[
+            *([_method_matcher(match.method)] if match.method else []),
+            *(_emit_header_match(header) for header in match.headers),
+        ],
+        query_parameters=[_emit_query_match(query) for query in match.query],
+    )
+
+
+def _method_matcher(method: str) -> HeaderMatcher:
+    return HeaderMatcher(name=":method", string_match=StringMatcher(exact=method))
+
+
+def _text_matcher(value: str, regex: bool) -> StringMatcher:
+    return StringMatcher(safe_regex=RegexMatcher(regex=value)) if regex else StringMatcher(exact=value)
+
+
+def _emit_header_match(header: HeaderMatch) -> HeaderMatcher:
+    return HeaderMatcher(
+        name=header.name,
+        string_match=None if header.value is None else _text_matcher(header.value, header.regex),
+        present_match=True if header.value is None else None,
+        invert_match=header.invert,
+        # Without it Envoy does not let an absent header satisfy an inverted match.
+        treat_missing_header_as_empty=header.invert and header.value is not None,
+    )
+
+
+def _emit_query_match(query: QueryMatch) -> QueryParameterMatcher:
+    return QueryParameterMatcher(
+        name=query.name,
+        string_match=None if query.value is None else _text_matcher(query.value, query.regex),
+        present_match=True if query.value is None else None,
+    )
+
+
+def _emit_forward(action: Forward) -> RouteAction:
+    single = action.destinations[0].destination if len(action.destinations) == 1 else None
+    rewrite = action.path_rewrite
+    return RouteAction(
+        cluster=single,
+        weighted_clusters=None
+        if single is not None
+        else WeightedCluster(
+            clusters=[
+                WeightedCluster.ClusterWeight(name=target.destination, weight=UInt32Value(value=target.weight))
+                for target in action.destinations
+            ]
+        ),
+        host_rewrite_literal=action.host_rewrite,
+        auto_host_rewrite=BoolValue(value=True) if action.auto_host_rewrite else None,
+        prefix_rewrite=rewrite.replacement if isinstance(rewrite, PathRewrite) else "",
+        regex_rewrite=RegexMatchAndSubstitute(
+            pattern=RegexMatcher(regex=rewrite.pattern), substitution=rewrite.substitution
+        )
+        if isinstance(rewrite, RegexRewrite)
+        else None,
+        # Gloo has no request timeout unless a policy sets one; Envoy's own default of 15 s would cut long downloads.
+        timeout=Duration(seconds=0),
+    )
+
+
+def _emit_redirect(action: Redirect) -> RedirectAction:
+    return RedirectAction(
+        host_redirect=action.host or "",
+        path_redirect=action.path,
+        https_redirect=True if action.https else None,
+        response_code=_REDIRECT_CODES[action.status],
+    )
+
+
+def _emit_respond(action: Respond) -> DirectResponseAction:
+    return DirectResponseAction(
+        status=action.status, body=DataSource(inline_string=action.body) if action.body else None
+    )
+
+
+def _emit_metadata(route: Route) -> Metadata:
+    fields = {METADATA_TABLE: f"{route.owner.namespace}/{route.owner.name}"}
+    if route.guard is not None:
+        fields[METADATA_PROGRAM] = route.guard.program
+        fields[METADATA_POLICY] = route.guard.policy
+    facts = Struct()
+    facts.update(fields)
+    return Metadata(filter_metadata={METADATA: facts})
+
+
+def _emit_filters(route: Route) -> dict[str, AnyMessage]:
+    """Every route says in so many words whether it is guarded: one that says nothing is asked about, and denied."""
+    guard = route.guard
+    if guard is None:
+        check = ExtAuthzPerRoute(disabled=True)
+    elif guard.body_limit is None:
+        check = ExtAuthzPerRoute(check_settings=CheckSettings(disable_request_body_buffering=True))
+    else:
+        check = ExtAuthzPerRoute(
+            check_settings=CheckSettings(with_request_body=BufferSettings(max_request_bytes=guard.body_limit))
+        )
+    return {EXT_AUTHZ: emit_any(check), HEADER_MUTATION: emit_any(_emit_strip(route.strip))}
+
+
+def _emit_strip(strip: Strip) -> HeaderMutationPerRoute:
+    return HeaderMutationPerRoute(
+        mutations=Mutations(
+            request_mutations=[
+                *(HeaderRule(remove=name) for name in strip.names),
+                *(
+                    HeaderRule(
+                        remove_on_match=HeaderRule.RemoveOnMatch(
+                            key_matcher=StringMatcher(prefix=prefix, ignore_case=True)
+                        )
+                    )
+                    for prefix in (OUR_HEADERS_PREFIX, *strip.prefixes)
+                ),
+            ]
+        )
+    )
