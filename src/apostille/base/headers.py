@@ -42,7 +42,7 @@ def is_header_value(value: str) -> bool:
 
 
 def is_settable_name(name: str) -> bool:
-    """A step may set it on a client's response: a legal name, neither part of the framing nor reserved for Envoy or us."""
+    """A step may set it on a client's response: a legal name, not part of the framing, not reserved for Envoy or us."""
     low = name.lower()
     return is_header_name(low) and low not in _FRAMING and not low.startswith(_RESERVED)
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from apostille.base.clock import Clock
 from apostille.base.errors import ChildError, StartError
@@ -147,6 +148,7 @@ class Child:
         self._process: Process | None = None
         self._was_ready = asyncio.Event()
         self._stop = asyncio.Event()
+        self._killed = False
         self._ends: deque[float] = deque()
         self.restarts = 0
 
@@ -166,6 +168,7 @@ class Child:
 
     def kill(self) -> None:
         """End it now, and for good."""
+        self._killed = True
         self._stop.set()
         if self._process is not None and self._process.returncode is None:
             kill_session(self._process)
@@ -190,6 +193,7 @@ class Child:
             self._report(ChildEnded(name=self.spec.name, pid=pid, code=code, restart_in=delay))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), delay)
+                return
             self.restarts += 1
 
     def _give_up_if_hopeless(self, code: int, now: float) -> None:
@@ -259,10 +263,14 @@ class Child:
         return True
 
     async def _end(self, process: Process, ended: asyncio.Future[int]) -> None:
+        if self._killed:
+            kill_session(process)
+            return
         if self.spec.drain is not None:
             # A second signal, or a crash, ends the process while it drains: there is nothing left to wait for then.
             drain = asyncio.ensure_future(self.spec.drain())
-            await asyncio.wait({drain, ended}, return_when=asyncio.FIRST_COMPLETED)
+            either: tuple[asyncio.Future[Any], ...] = (drain, ended)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             drain.cancel()
             await asyncio.gather(drain, return_exceptions=True)
         signal_process(process, signal.SIGTERM)

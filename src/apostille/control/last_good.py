@@ -5,11 +5,11 @@ It knows texts by file name and nothing of what they say. They hold secrets: the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -48,23 +48,23 @@ class LastGoodStore:
         self._clock = clock
 
     def save(self, texts: Mapping[str, str]) -> str | None:
-        """Replace the copy, whole or not at all. None, or why it could not be written: traffic does not depend on it."""
+        """Replace the copy, whole or not at all. None, or in words why it could not be written."""
         body = {"saved": self._clock.now().astimezone(UTC).isoformat(), "texts": dict(texts)}
         document = {"format": FORMAT, "sha256": _checksum(body), **body}
-        folder, temporary = self.path.parent, None
+        folder = self.path.parent
+        # Always the same name: what a kill in the middle leaves behind is overwritten the next time.
+        temporary = folder / f".{_FILE}"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.chmod(0o700)
-            handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{_FILE}.")  # mode 0600
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            with open(temporary, "w", encoding="utf-8", opener=_private) as file:
                 json.dump(document, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, self.path)
+            temporary.replace(self.path)
             _sync_folder(folder)
         except OSError as error:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             return f"the last good configuration could not be saved in {folder}: {error.strerror}"
         return None
 
@@ -100,6 +100,12 @@ class LastGoodStore:
 
     def _unusable(self, why: str) -> Unusable:
         return Unusable(f"the last good configuration {self.path} {why}. It is left aside and will be replaced")
+
+
+def _private(path: str, flags: int) -> int:
+    handle = os.open(path, flags, 0o600)
+    os.fchmod(handle, 0o600)
+    return handle
 
 
 def _checksum(body: Mapping[str, object]) -> str:

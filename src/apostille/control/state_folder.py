@@ -16,6 +16,7 @@ from apostille.base.errors import StartError
 from apostille.proxy.bootstrap import SOCKET_PATH_BYTES
 
 _LONGEST_SOCKET_NAME = 24
+_LOCK = "lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +42,8 @@ def hold_state_folder(path: Path) -> Iterator[StateFolder]:
     """
     path = path.absolute()
     try:
-        _make_private(path)
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _make_ours(path)
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StartError(f"the state folder {path} cannot be used: {error.strerror}; choose another one") from error
     try:
@@ -66,6 +67,16 @@ def hold_state_folder(path: Path) -> Iterator[StateFolder]:
                 _remove_sockets(sockets)
     finally:
         os.close(lock)
+
+
+def _make_ours(path: Path) -> None:
+    """Ours is what we make, what is empty, and what we had before; any other folder must be private already."""
+    if path.is_dir() and not (path / _LOCK).exists() and any(path.iterdir()) and path.stat().st_mode & 0o077:
+        raise StartError(
+            f"{path} is open to others and has other things in it; "
+            "choose a folder of its own for the state, or close this one with chmod 700"
+        )
+    _make_private(path)
 
 
 def _make_private(folder: Path) -> None:

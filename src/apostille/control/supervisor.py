@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from apostille.base.clock import Clock
 from apostille.control.children import Child, ChildSpec, Report
@@ -30,12 +30,10 @@ class Supervisor:
         *,
         clock: Clock,
         chance: Callable[[], float],
-        report: Report = lambda event: None,
+        report: Report,
     ) -> None:
         """`chance` gives numbers between 0 and 1, for the jitter of restarts; `report` is told of everything."""
-        self._stages = [
-            [Child(spec, clock=clock, chance=chance, report=report) for spec in stage] for stage in stages
-        ]
+        self._stages = [[Child(spec, clock=clock, chance=chance, report=report) for spec in stage] for stage in stages]
         self._runs: dict[Child, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
 
@@ -81,9 +79,9 @@ class Supervisor:
         for child in self.children:
             child.kill()
 
-    async def _unless_one_fails(self, wanted: asyncio.Future[object] | object) -> None:
+    async def _unless_one_fails(self, wanted: Awaitable[object]) -> None:
         """Wait for what is wanted, for `stop`, or for a child's error, which is raised."""
-        goal = asyncio.ensure_future(wanted)  # type: ignore[arg-type]
+        goal = asyncio.ensure_future(wanted)
         stop = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait({goal, stop, *self._runs.values()}, return_when=asyncio.FIRST_COMPLETED)

@@ -99,7 +99,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Respond:
-    """A direct answer. `reason` becomes the header ``x-apostille-reason``: set when the answer is ours, not the author's."""
+    """A direct answer. `reason` becomes the header ``x-apostille-reason``; set when the answer is not the author's."""
 
     status: int
     body: str = ""
@@ -113,8 +113,8 @@ Action = Forward | Redirect | Respond
 class Guard:
     """Every request of the route is put before this auth program first.
 
-    `program` is the id of a `Program`, `policy` its policy as ``namespace/name``. `body_limit` in bytes: the request's body goes along, 413 above it;
-    None leaves the body alone.
+    `program` is the id of a `Program`, `policy` its policy as ``namespace/name``. `body_limit` in bytes: the
+    request's body goes along, 413 above it; None leaves the body alone.
     """
 
     program: str

@@ -9,6 +9,7 @@ class Reason(StrEnum):
     """Machine-readable; the free text is in the problem's message."""
 
     INVALID_SYNTAX = "InvalidSyntax"  # not YAML, or a limit of the parser was passed
+    UNREADABLE = "Unreadable"  # the file or folder cannot be read
     UNKNOWN_KIND = "UnknownKind"
     NOT_BUILT = "NotBuilt"  # known from Gloo Gateway, not built here yet
     UNKNOWN_FIELD = "UnknownField"

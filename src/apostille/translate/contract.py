@@ -53,8 +53,10 @@ class StepScope(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledStep:
-    """`config` is an instance of the kind's config dataclass: it travels to the auth service, so no secret belongs in it
-    that the service need not have."""
+    """`config` is an instance of the kind's config dataclass.
+
+    It travels to the auth service, so no secret belongs in it that the service need not have.
+    """
 
     config: object
     headers: HeaderUse

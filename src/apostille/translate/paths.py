@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re2
 
-from apostille.model.route import Match, PathKind, PathMatch, PathRewrite, RegexRewrite
+from apostille.base.limits import MAX_REGEX_PROGRAM
+from apostille.model.route import PathKind, PathMatch, PathRewrite, RegexRewrite
 
-# Larger programs make Envoy slow on every request that gets as far as this route.
-_MAX_PROGRAM = 1000
 _META = set("\\.+*?()|[]{}^$")
 
 
@@ -21,8 +20,8 @@ def regex_problem(pattern: str) -> str | None:
         words = error.args[0] if error.args else "it cannot be parsed"
         text = words.decode(errors="replace") if isinstance(words, bytes) else str(words)
         return f"{pattern!r} is not a regular expression that RE2 understands: {text}"
-    if size > _MAX_PROGRAM:
-        return f"{pattern!r} compiles to a program of {size} instructions; at most {_MAX_PROGRAM} are allowed"
+    if size > MAX_REGEX_PROGRAM:
+        return f"{pattern!r} compiles to a program of {size} instructions; at most {MAX_REGEX_PROGRAM} are allowed"
     return None
 
 
@@ -36,7 +35,22 @@ def literal_prefix(pattern: str) -> str:
     return "" if "|" in pattern else pattern[:end]
 
 
-def rewrite_trap(path: PathMatch, rewrite: PathRewrite | RegexRewrite) -> Match | None:
+def compile_path_rewrite(path: PathMatch, replacement: str) -> PathRewrite | RegexRewrite:
+    """`replacement` for the matched prefix or exact path.
+
+    Envoy takes an empty replacement for none, and would make ``//x`` of ``/api/x`` when ``/api`` becomes ``/``: there
+    the slashes after the prefix go with it.
+    """
+    open_ended = path.kind is PathKind.PREFIX and not path.value.endswith("/")
+    if replacement not in ("", "/"):
+        return PathRewrite(replacement=replacement)
+    if not open_ended:
+        return PathRewrite(replacement="/")
+    flags = "(?i)" if path.ignore_case else ""
+    return RegexRewrite(pattern=f"{flags}^{re2.escape(path.value)}/*", substitution="/")
+
+
+def rewrite_trap(path: PathMatch, rewrite: PathRewrite | RegexRewrite) -> PathMatch | None:
     """The requests that this rewrite would send out of the place it points to; None when there are none.
 
     A plain prefix also matches in the middle of a segment: ``/plain`` with the rewrite ``/base/`` would turn
@@ -44,13 +58,11 @@ def rewrite_trap(path: PathMatch, rewrite: PathRewrite | RegexRewrite) -> Match 
     after a rewrite, so those requests get a route of their own, in front, that refuses them.
     """
     if isinstance(rewrite, RegexRewrite):
-        return _regex_match(r"(?s).*\.\..*")
+        return PathMatch(kind=PathKind.REGEX, value=r"(?s).*\.\..*")
     open_ended = path.kind is PathKind.PREFIX and not path.value.endswith("/")
     if open_ended and rewrite.replacement.endswith("/"):
         flags = "(?is)" if path.ignore_case else "(?s)"
-        return _regex_match(f"{flags}{re2.escape(path.value)}\\.{{1,2}}(?:[/;\\\\].*)?")
+        return PathMatch(
+            kind=PathKind.REGEX, value=f"{flags}{re2.escape(path.value)}\\.{{1,2}}(?:[/;\\\\].*)?"
+        )
     return None
-
-
-def _regex_match(pattern: str) -> Match:
-    return Match(path=PathMatch(kind=PathKind.REGEX, value=pattern))

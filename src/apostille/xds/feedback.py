@@ -19,10 +19,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nack:
-    """A client refused a response.
+    """A client refused a resource.
 
-    `text` is the client's own. For listeners and clusters Envoy names the offender in it and takes the others; `names`
-    are all that were in the response. `version` is the snapshot's.
+    `names` holds the one resource that was sent alone and refused (none, if the response was empty). `text` is the
+    client's own. `version` is the snapshot's.
     """
 
     group: str
@@ -100,7 +100,12 @@ class Feedback:
         return stop
 
     async def wait_acked(
-        self, group: str, snapshot_version: str, timeout: float, *, minimum_nodes: int = 1
+        self,
+        group: str,
+        snapshot_version: str,
+        timeout: float,
+        *,
+        minimum_nodes: int = 1,
     ) -> Outcome:
         """Wait until every connected client of the group has answered for this snapshot, or for a later one.
 
@@ -188,5 +193,5 @@ def _spared() -> Iterator[None]:
     """A listener's mistake is not the stream's: it must not end the delivery of configuration."""
     try:
         yield
-    except Exception:
+    except Exception:  # noqa: BLE001 (whatever it is)
         _log.exception("a listener of the xDS feedback failed")

@@ -11,6 +11,7 @@ import socket as sockets
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TypeAlias
 
 import grpc
 import grpc.aio
@@ -34,11 +35,11 @@ _SOCKET_PATH_BYTES = 107
 _STOP_GRACE = 1.0
 
 _Requests = AsyncIterator[DeltaDiscoveryRequest]
-_Context = grpc.aio.ServicerContext[DeltaDiscoveryRequest, DeltaDiscoveryResponse]
+_Context: TypeAlias = "grpc.aio.ServicerContext[DeltaDiscoveryRequest, DeltaDiscoveryResponse]"
 
 
 class XdsServer:
-    """Clients name their group in ``node.cluster`` and get what `cache` holds for it; `feedback` hears how they fare."""
+    """Clients name their group in ``node.cluster`` and get what `cache` holds for it; `feedback` hears of it."""
 
     def __init__(
         self,

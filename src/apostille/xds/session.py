@@ -35,9 +35,6 @@ _RANKS: Mapping[str, int] = MappingProxyType(
 _ORDER = tuple(_RANKS)
 _OTHER_RANK = 1
 
-# Their clients take the good resources of a refused response. All others may drop the good with the bad.
-_TAKEN_ONE_BY_ONE = frozenset({CLUSTER, LISTENER, KEY_RING, PROGRAM})
-
 # While a client refuses something it lives with something older, which may refer to what the snapshot no longer has:
 # such things are withdrawn only when all is agreed. Key rings go at once, as a deleted key must not open a door.
 _KEPT_WHILE_REFUSING = frozenset({CLUSTER, ENDPOINT, SECRET})
@@ -72,7 +69,7 @@ class _Subscription:
     held: dict[str, str] = field(default_factory=dict)
     refused: dict[str, tuple[str, Nack]] = field(default_factory=dict)
     owed: set[str] = field(default_factory=set)
-    suspects: set[str] = field(default_factory=set)
+    suspects: list[frozenset[str]] = field(default_factory=list)
     greeted: bool = False
     flight: _Flight | None = None
     acked: Acked | None = None
@@ -112,7 +109,6 @@ class _Subscription:
             self.held.pop(name, None)
             self.refused.pop(name, None)
             self.owed.discard(name)
-            self.suspects.discard(name)
 
     def additions(self, resources: Mapping[str, NamedResource]) -> dict[str, str]:
         """What to send now: new and changed resources, and answers to what was asked for and does not exist."""
@@ -138,7 +134,6 @@ class _Subscription:
 
     def accept(self, flight: _Flight) -> None:
         for name, version in flight.sent.items():
-            self.suspects.discard(name)
             self.refused.pop(name, None)
             if version == _ABSENT:
                 self.held.pop(name, None)
@@ -146,18 +141,27 @@ class _Subscription:
                 self.held[name] = version
 
     def reject(self, flight: _Flight, nack: Nack) -> bool:
-        """Whether this settles the matter; if not, each resource is tried again by itself."""
+        """Whether it is settled who is to blame. If not, the halves are tried apart, so that a bad resource is known
+        by name and costs its neighbours nothing."""
         for name in flight.sent:
-            # Some of it may have been taken: only sending again, or telling removed, makes this certain.
+            # Envoy takes some of what it refuses as a whole: only sending it again makes this certain.
             if self.covers(name):
                 self.held[name] = _UNKNOWN
-        if len(flight.sent) > 1 and self.type_url not in _TAKEN_ONE_BY_ONE:
-            self.suspects.update(flight.sent)
+        if len(flight.sent) > 1:
+            names = tuple(flight.sent)
+            middle = len(names) // 2
+            self.suspects += [frozenset(names[middle:]), frozenset(names[:middle])]
             return False
-        for name, version in flight.sent.items():
-            self.suspects.discard(name)
-            self.refused[name] = (version, nack)
+        self.refused.update((name, (version, nack)) for name, version in flight.sent.items())
         return True
+
+    def next_part(self, changes: Mapping[str, str]) -> Mapping[str, str]:
+        """All that is to be sent, or the next group of suspects in it."""
+        while self.suspects:
+            group = self.suspects.pop()
+            if not group.isdisjoint(changes):
+                return {name: version for name, version in changes.items() if name in group}
+        return changes
 
 
 class Session:
@@ -231,7 +235,9 @@ class Session:
     def patience_left(self, now: float) -> float | None:
         """Seconds after which `advance` may have more to send though nothing happened; None: never."""
         waits = [
-            each.flight.sent_at + self._patience - now for each in self._subscriptions.values() if each.flight is not None
+            each.flight.sent_at + self._patience - now
+            for each in self._subscriptions.values()
+            if each.flight is not None
         ]
         return min((left for left in waits if left > 0), default=None)
 
@@ -288,7 +294,7 @@ class Session:
         self, subscription: _Subscription, changes: Mapping[str, str], published: Published, now: float
     ) -> DeltaDiscoveryResponse:
         resources = published.snapshot.of(subscription.type_url)
-        sent = _fit(_one_suspect(subscription, changes), resources)
+        sent = _fit(subscription.next_part(changes), resources)
         subscription.greeted = True
         subscription.owed -= sent.keys()
         if subscription.type_url == CLUSTER and ENDPOINT in self._subscriptions:
@@ -312,12 +318,6 @@ def _due_withdrawals(subscription: _Subscription, published: Published, refusing
     if refusing and subscription.type_url in _KEPT_WHILE_REFUSING:
         return {}
     return subscription.withdrawals(published.snapshot.of(subscription.type_url))
-
-
-def _one_suspect(subscription: _Subscription, changes: Mapping[str, str]) -> Mapping[str, str]:
-    """After a NACK of several at once each is tried alone, so that a bad one costs its neighbours nothing."""
-    suspects = sorted(subscription.suspects & changes.keys())
-    return {suspects[0]: changes[suspects[0]]} if suspects else changes
 
 
 def _fit(changes: Mapping[str, str], resources: Mapping[str, NamedResource]) -> Mapping[str, str]:

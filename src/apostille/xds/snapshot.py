@@ -18,9 +18,9 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 # Imported for its effect on the descriptor pool: without it a listener's routes stay hidden inside an Any.
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as _hcm
+from google.protobuf import descriptor_pool
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.descriptor_pool import Default as default_pool
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -159,23 +159,19 @@ def _walk(message: Message) -> Iterator[tuple[str, str]]:
 
 
 def _each(described: FieldDescriptor, value: object) -> Iterator[Message]:
-    values: Iterable[object]
+    values: Iterable[object] = ()
     if isinstance(value, Message):
         values = (value,)
-    elif _is_map(described.message_type):
+    elif described.message_type is not None and described.message_type.GetOptions().map_entry:
         values = value.values() if isinstance(value, Mapping) else ()
-    else:
-        values = value if isinstance(value, Iterable) else ()
+    elif isinstance(value, Iterable):
+        values = value
     return (each for each in values if isinstance(each, Message))
-
-
-def _is_map(described: Descriptor) -> bool:
-    return bool(described.GetOptions().map_entry)
 
 
 def _unpack(packed: AnyMessage) -> Message | None:
     try:
-        described = default_pool().FindMessageTypeByName(packed.type_url.rpartition("/")[2])
+        described = descriptor_pool.Default().FindMessageTypeByName(packed.type_url.rpartition("/")[2])
     except KeyError:
         return None
     return GetMessageClass(described).FromString(packed.value)

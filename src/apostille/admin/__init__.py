@@ -1,0 +1,1 @@
+"""A read-only window on the running control plane."""

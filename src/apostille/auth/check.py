@@ -1,0 +1,100 @@
+"""Envoy's check request and our answer to it, as plain values. Pure: no server, no clock.
+
+Envoy asks with the client's method, ``/check`` before the client's path, and the client's headers. Status 200 lets
+the request go on, and Envoy sets each header of the answer on the upstream request; any other status is the answer to
+the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+from apostille.auth.chain import ChainResult
+from apostille.auth.contract import Allow, AuthRequest, Deny
+from apostille.base.headers import is_header_value
+
+CHECK_PREFIX = "/check"
+PROGRAM_HEADER = "x-apostille-program"
+ROUTE_HEADER = "x-apostille-route"
+PATH_HEADER = "x-apostille-path"
+REASON_HEADER = "x-apostille-reason"
+CONSUMER_HEADER = "x-apostille-consumer"
+STATUS_HEADER = "x-apostille-status"
+REMOVE_HEADER = "x-envoy-auth-headers-to-remove"
+REQUEST_ID_HEADER = "x-request-id"
+
+# Envoy takes a 5xx of the auth service for "no answer" and drops its headers and reason. So a 5xx travels as this
+# status, with the true one in STATUS_HEADER, and Envoy's local reply mapper puts the true one back.
+_CARRIER = 403
+CARRIED_STATUSES = (500, 501, 502, 503, 504)
+
+_OURS = "x-apostille-"
+# Of the check request itself: Envoy writes a length of 0 here whatever the client's body is.
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
+_REQUEST_ID_MAX = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One question: which program, for which route, about which request (its body aside)."""
+
+    program: str
+    route: str
+    request_id: str
+    request: AuthRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    status: int
+    headers: list[tuple[str, str]]
+    body: str = ""
+
+
+def parse_check(method: str, path: str, query: str, items: Iterable[tuple[str, str]]) -> Check:
+    """`path` as the web server gives it, ``/check`` included. It is percent-decoded there, so the client's own spelling
+    is taken from PATH_HEADER, which Envoy sets; without that header the decoded one has to do."""
+    ours: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    for raw_name, value in items:
+        name = raw_name.lower()
+        if name.startswith(_OURS):
+            # Envoy sets each of these once. Should there be two, one of them is forged, and neither is believed.
+            ours[name] = value if name not in ours else ""
+        elif name in headers:
+            headers[name] += ("; " if name == "cookie" else ",") + value
+        elif name not in _FRAMING:
+            headers[name] = value
+    spelled = ours.get(PATH_HEADER) or (path.removeprefix(CHECK_PREFIX) or "/") + (f"?{query}" if query else "")
+    return Check(
+        program=ours.get(PROGRAM_HEADER, ""),
+        route=ours.get(ROUTE_HEADER, ""),
+        request_id=headers.get(REQUEST_ID_HEADER, "")[:_REQUEST_ID_MAX],
+        request=AuthRequest(method=method, path=spelled, headers=headers),
+    )
+
+
+def emit_answer(result: ChainResult) -> Answer:
+    """Header names and values were checked by the chain."""
+    match result.verdict:
+        case Allow() as allow:
+            headers = list(allow.set_headers)
+            if result.remove:
+                headers.append((REMOVE_HEADER, ", ".join(result.remove)))
+            if result.consumer and is_header_value(result.consumer):
+                headers.append((CONSUMER_HEADER, result.consumer))
+            return Answer(status=200, headers=headers)
+        case Deny() as deny:
+            return _emit_denial(deny)
+        case _:
+            assert_never(result.verdict)
+
+
+def _emit_denial(deny: Deny) -> Answer:
+    headers = [*deny.headers, (REASON_HEADER, deny.reason)]
+    if deny.status < 500:
+        return Answer(status=deny.status, headers=headers, body=deny.body)
+    true_status = deny.status if deny.status in CARRIED_STATUSES else 500
+    return Answer(status=_CARRIER, headers=[*headers, (STATUS_HEADER, str(true_status))], body=deny.body)

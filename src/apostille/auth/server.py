@@ -1,0 +1,171 @@
+"""The auth service as a web application (RSGI), and the web server under it. One process is one worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from granian.constants import HTTPModes, Interfaces
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # public, but not marked so
+from granian.server.embed import Server
+from prometheus_client import CollectorRegistry, generate_latest
+
+from apostille.auth.chain import ChainResult, run_chain
+from apostille.auth.check import CHECK_PREFIX, Answer, Check, emit_answer, parse_check
+from apostille.auth.contract import Deny
+from apostille.auth.decisions import ALLOW, BROKEN, DENY, Decision, DecisionLog, DecisionMetrics
+from apostille.auth.programs import Programs
+from apostille.base.clock import Clock
+from apostille.base.errors import ChildError
+
+PROGRAM_UNKNOWN = "program_unknown"
+INTERNAL_ERROR = "internal_error"
+
+
+class RsgiHeaders(Protocol):
+    def items(self) -> Iterable[tuple[str, str]]: ...
+
+
+class RsgiScope(Protocol):
+    """The part of an RSGI scope that is used here."""
+
+    method: str
+    path: str
+    query_string: str
+
+    @property
+    def headers(self) -> RsgiHeaders: ...
+
+
+class RsgiProtocol(Protocol):
+    """The part of an RSGI HTTP protocol that is used here."""
+
+    async def __call__(self) -> bytes: ...
+
+    def response_empty(self, status: int, headers: list[tuple[str, str]]) -> None: ...
+
+    def response_str(self, status: int, headers: list[tuple[str, str]], body: str) -> None: ...
+
+
+class AuthService:
+    """``/check…`` answers Envoy, ``GET /metrics`` Prometheus, ``GET /healthz`` whoever asks; the rest is 404.
+
+    `ready` is set once the server takes requests.
+    """
+
+    def __init__(
+        self,
+        *,
+        programs: Programs,
+        log: DecisionLog,
+        metrics: DecisionMetrics,
+        registry: CollectorRegistry,
+        clock: Clock,
+    ) -> None:
+        self._programs = programs
+        self._log = log
+        self._metrics = metrics
+        self._registry = registry
+        self._clock = clock
+        self.ready = asyncio.Event()
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.ready.set()
+
+    async def __rsgi__(self, scope: RsgiScope, protocol: RsgiProtocol) -> None:
+        try:
+            # The client's path always stands behind the prefix: no client can ask for the pages below.
+            if scope.path.startswith(CHECK_PREFIX):
+                _respond(protocol, await self._check(scope, protocol))
+            elif (scope.method, scope.path) == ("GET", "/metrics"):
+                text = generate_latest(self._registry).decode()
+                protocol.response_str(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], text)
+            elif (scope.method, scope.path) == ("GET", "/healthz"):
+                protocol.response_str(200, [("content-type", "text/plain")], "ok\n")
+            else:
+                protocol.response_empty(404, [])
+        except ProtocolClosed:
+            # Envoy has hung up (its own time limit, or the client left): nobody is there to answer.
+            return
+
+    async def _check(self, scope: RsgiScope, protocol: RsgiProtocol) -> Answer:
+        began = self._clock.monotonic()
+        check = parse_check(scope.method, scope.path, scope.query_string, scope.headers.items())
+        policy = ""
+        try:
+            started = self._programs.find(check.program)
+            if started is None:
+                result = ChainResult(verdict=Deny(status=503, reason=PROGRAM_UNKNOWN, broken=True))
+            else:
+                policy = started.policy
+                request = check.request
+                if started.wants_body:
+                    request = replace(request, body=await protocol())
+                result = await run_chain(started, request)
+        except ProtocolClosed:
+            raise
+        except Exception as error:  # noqa: BLE001 - a mistake of ours is an answer and a line in the log
+            cause = type(error).__name__
+            result = ChainResult(verdict=Deny(status=503, reason=INTERNAL_ERROR, broken=True, cause=cause))
+        decision = _decision(check, policy, result, self._clock.monotonic() - began)
+        self._metrics.record(decision)
+        self._log.record(decision)
+        return emit_answer(result)
+
+
+async def serve_auth(socket: Path, service: AuthService, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set, then answers what is under way and returns. The socket is open to our user only.
+
+    HTTP/1 and HTTP/2 alike. Raises ChildError when the server ends by itself.
+    """
+    server = Server(
+        service,
+        uds=socket,
+        interface=Interfaces.RSGI,
+        http=HTTPModes.auto,
+        websockets=False,
+        log_enabled=False,
+    )
+    # The embedded server takes no argument for it.
+    server.uds_permissions = 0o600
+    serving = asyncio.create_task(server.serve())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done():
+            serving.result()
+            raise ChildError(f"the web server of the auth service on {socket} ended by itself; see the log above")
+    finally:
+        stopping.cancel()
+        if not serving.done():
+            server.stop()  # type: ignore[no-untyped-call]  # granian has no annotations here
+            await serving
+
+
+def _respond(protocol: RsgiProtocol, answer: Answer) -> None:
+    if answer.body:
+        protocol.response_str(answer.status, answer.headers, answer.body)
+    else:
+        protocol.response_empty(answer.status, answer.headers)
+
+
+def _decision(check: Check, policy: str, result: ChainResult, duration: float) -> Decision:
+    verdict = result.verdict
+    denied = verdict if isinstance(verdict, Deny) else None
+    return Decision(
+        verdict=ALLOW if denied is None else BROKEN if denied.broken else DENY,
+        status=200 if denied is None else denied.status,
+        reason="" if denied is None else denied.reason,
+        program=check.program,
+        policy=policy,
+        route=check.route,
+        step=result.step or "",
+        consumer=result.consumer or "",
+        bypassed=result.bypassed,
+        cause=verdict.cause or "",
+        request_id=check.request_id,
+        duration=duration,
+    )

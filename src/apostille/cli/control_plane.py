@@ -1,0 +1,67 @@
+"""``apostille control-plane``: reads resources, serves xDS and the admin pages. `apostille run` starts it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from apostille.cli.arguments import Bind, EnvoyPath, Ports, parse_ports
+
+
+def control_plane(
+    directory: Annotated[Path, typer.Argument(metavar="DIR")],
+    state: Annotated[Path, typer.Option(help="Private folder for the last good configuration.")],
+    sockets: Annotated[Path, typer.Option(help="Private folder for Unix sockets.")],
+    bind: Bind = "127.0.0.1",
+    port: Ports = None,
+    workers: Annotated[int, typer.Option(help="Auth workers that belong to this gateway.")] = 1,
+    admin_port: Annotated[int, typer.Option(help="Loopback port of the admin pages; 0 lets the system choose.")] = 0,
+    envoy: EnvoyPath = None,
+) -> None:
+    """Read resources and tell Envoy and the auth workers what to do."""
+    from apostille.control.app import PlaneOptions
+
+    options = PlaneOptions(
+        directory=directory,
+        state=state,
+        xds_socket=sockets / "xds.sock",
+        address=bind,
+        ports=parse_ports(port),
+        workers=workers,
+        envoy=envoy,
+    )
+    asyncio.run(_run(options, sockets, admin_port))
+
+
+async def _run(options: object, sockets: Path, admin_port: int) -> None:
+    import structlog
+    from prometheus_client import CollectorRegistry
+
+    from apostille.admin.app import AdminViews, build_admin
+    from apostille.admin.server import open_admin_port, open_admin_socket, serve_admin
+    from apostille.base.clock import SystemClock
+    from apostille.cli.signals import stop_on_signals
+    from apostille.control.app import PlaneOptions, run_plane
+    from apostille.observe.logs import start_logs
+    from apostille.observe.scrape import scrape_gateway
+
+    assert isinstance(options, PlaneOptions)
+    start_logs()
+    registry = CollectorRegistry()
+    stop = stop_on_signals()
+    admin = open_admin_port(admin_port)
+    address = f"http://127.0.0.1:{admin.getsockname()[1]}"
+    async with run_plane(options, clock=SystemClock(), log=structlog.get_logger(), registry=registry) as plane:
+        views = AdminViews(
+            readiness=lambda: {**plane.readiness(), "admin": address},
+            status=plane.status,
+            metrics=lambda: scrape_gateway(registry, sockets, options.workers),
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(plane.follow(stop))
+            tasks.create_task(
+                serve_admin(build_admin(views), [admin, open_admin_socket(sockets / "control.sock")], stop)
+            )

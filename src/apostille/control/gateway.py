@@ -1,0 +1,195 @@
+"""A whole gateway on one machine: the control plane, the auth workers and Envoy as supervised child processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from apostille.base.clock import Clock
+from apostille.base.errors import StartError
+from apostille.control.children import ChildEvent, ChildSpec, Watch
+from apostille.control.state_folder import StateFolder
+from apostille.control.supervisor import Supervisor
+from apostille.proxy.admin import EnvoyAdmin
+from apostille.proxy.binary import find_envoy
+from apostille.proxy.bootstrap import compile_bootstrap, write_bootstrap
+from apostille.proxy.process import EnvoyCommand
+
+# What a child may know of our environment. Credentials in there are not theirs to see.
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayOptions:
+    """As `PlaneOptions`, and: `admin_port` of 0 lets the system choose; `drain_seconds`: the longest that a stop waits
+    for requests under way. `environment`: ours, of which children get what they need."""
+
+    directory: Path
+    address: str = "127.0.0.1"
+    ports: Mapping[str, int] = field(default_factory=dict)
+    workers: int = 2
+    admin_port: int = 0
+    drain_seconds: float = 30.0
+    envoy: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    access_log: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """`listeners`: name of the listener → port. `admin`: ``http://127.0.0.1:PORT``."""
+
+    listeners: Mapping[str, int]
+    admin: str
+
+
+class LocalGateway:
+    """Start, wait, stop; the processes restart each other only through the supervisor."""
+
+    def __init__(
+        self, options: GatewayOptions, folder: StateFolder, *, clock: Clock, report: Callable[[ChildEvent], None]
+    ) -> None:
+        """`folder` is held by the caller for as long as this gateway lives. Raises StartError without an Envoy."""
+        self._options = options
+        self._folder = folder
+        self._clock = clock
+        self._control = folder.socket("control.sock")
+        self._xds = folder.socket("xds.sock")
+        self._workers = [folder.socket(f"auth-{index}.sock") for index in range(options.workers)]
+        self._admin = EnvoyAdmin(folder.socket("envoy.sock"), clock=clock)
+        self._supervisor = Supervisor(
+            [[self._control_plane()], self._auth_workers(), [self._envoy()]],
+            clock=clock,
+            chance=random.random,
+            report=report,
+        )
+
+    async def start(self) -> Opened | None:
+        """Until it serves. None when it was told to stop meanwhile. Raises StartError or ChildError."""
+        if not await self._supervisor.start():
+            return None
+        readiness = await self._readiness()
+        return Opened(listeners=await self._admin.listener_ports(), admin=str(readiness["admin"]))
+
+    async def wait(self) -> None:
+        """Until `stop` is called. Raises ChildError when a child keeps dying."""
+        await self._supervisor.wait()
+
+    async def stop(self) -> None:
+        await self._supervisor.stop()
+
+    def kill(self) -> None:
+        self._supervisor.kill()
+
+    def pid(self, name: str) -> int | None:
+        """The process of the child ``control-plane``, ``auth-N`` or ``envoy``."""
+        return next((child.pid for child in self._supervisor.children if child.spec.name == name), None)
+
+    async def _readiness(self) -> Mapping[str, object]:
+        timeout = aiohttp.ClientTimeout(total=2)
+        connector = aiohttp.UnixConnector(str(self._control))
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            session.get("http://control-plane/readyz") as answer,
+        ):
+            readiness: Mapping[str, object] = await answer.json()
+            return readiness
+
+    async def _is_ready(self) -> bool:
+        try:
+            readiness = await self._readiness()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise OSError(str(error)) from error
+        refusals = readiness["refusals"]
+        if isinstance(refusals, list) and refusals:
+            raise StartError("Envoy refuses to open what was asked for: " + "; ".join(map(str, refusals)))
+        return bool(readiness["ready"])
+
+    async def _answers(self, socket: Path, page: str) -> bool:
+        """A process that is stopped still has its connections taken by the kernel: only an answer shows that it lives."""
+        try:
+            async with (
+                aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session,
+                session.get(f"http://child{page}") as answer,
+            ):
+                return answer.status == 200
+        except aiohttp.ClientError as error:
+            raise OSError(str(error)) from error
+
+    def _command(self, *arguments: str) -> tuple[str, ...]:
+        # -P: a folder named like one of our packages must not be taken for it.
+        return (sys.executable, "-P", "-m", "apostille", *arguments)
+
+    def _env(self) -> dict[str, str]:
+        own = self._options.environment
+        return {name: own[name] for name in _PASSED_ON if name in own}
+
+    def _control_plane(self) -> ChildSpec:
+        options = self._options
+        ports = [f"--port={written}={number}" for written, number in sorted(options.ports.items())]
+        return ChildSpec(
+            name="control-plane",
+            argv=self._command(
+                "control-plane",
+                str(options.directory),
+                f"--state={self._folder.path}",
+                f"--sockets={self._folder.sockets}",
+                f"--bind={options.address}",
+                f"--workers={options.workers}",
+                f"--admin-port={options.admin_port}",
+                *([f"--envoy={options.envoy}"] if options.envoy else []),
+                *ports,
+            ),
+            env=self._env(),
+            ready=lambda: self._answers(self._control, "/healthz"),
+            watch=Watch(probe=lambda: self._answers(self._control, "/healthz"), limit=2.0),
+            fatal_exits=frozenset({1, 2}),
+        )
+
+    def _auth_workers(self) -> list[ChildSpec]:
+        def spec(index: int, socket: Path) -> ChildSpec:
+            async def answers() -> bool:
+                return await self._answers(socket, "/healthz")
+
+            return ChildSpec(
+                name=f"auth-{index}",
+                argv=self._command("auth", f"--name=auth-{index}", f"--socket={socket}", f"--xds-socket={self._xds}"),
+                env=self._env(),
+                ready=answers,
+                watch=Watch(probe=answers),
+                fatal_exits=frozenset({2}),
+            )
+
+        return [spec(index, socket) for index, socket in enumerate(self._workers)]
+
+    def _envoy(self) -> ChildSpec:
+        options = self._options
+        admin_socket = self._folder.socket("envoy.sock")
+        bootstrap = self._folder.path / "envoy.json"
+        write_bootstrap(
+            bootstrap,
+            compile_bootstrap(admin_socket=admin_socket, xds_socket=self._xds, auth_sockets=self._workers),
+        )
+        command = EnvoyCommand(
+            binary=find_envoy(options.envoy).path,
+            config=bootstrap,
+            admin_socket=admin_socket,
+            concurrency=os.cpu_count() or 1,
+        )
+        return ChildSpec(
+            name="envoy",
+            argv=command.argv(),
+            env=self._env(),
+            ready=self._is_ready,
+            drain=lambda: self._admin.drain(options.drain_seconds),
+            stdout=options.access_log,
+        )
+
+

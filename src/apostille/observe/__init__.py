@@ -1,0 +1,1 @@
+"""Set-up of logs and metrics. What is measured is declared beside the code it measures."""

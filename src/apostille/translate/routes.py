@@ -1,0 +1,300 @@
+"""Routes of a route table: matched, guarded, stripped, and refused where they cannot be understood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from apostille.model.auth import Program
+from apostille.model.route import (
+    Action,
+    Forward,
+    Guard,
+    Match,
+    PathKind,
+    PathRewrite,
+    Redirect,
+    RegexRewrite,
+    Respond,
+    Route,
+    Strip,
+    WeightedDestination,
+)
+from apostille.resources.broken import BrokenItem
+from apostille.resources.resource import Resource
+from apostille.resources.routes import ForwardTo, HTTPRoute, RouteHead, RouteTable
+from apostille.resources.selectors import DestinationReference
+from apostille.status.problem import FieldPath, Problem
+from apostille.status.reasons import Effect, Reason
+from apostille.translate.destinations import Destinations
+from apostille.translate.findings import Ledger
+from apostille.translate.guards import Guards
+from apostille.translate.matches import EVERYTHING, CompiledMatch, compile_match
+from apostille.translate.paths import compile_path_rewrite, regex_problem, rewrite_trap
+from apostille.translate.policies import RouteFacts
+
+ROUTE_INVALID = "route_invalid"
+POLICY_INVALID = "policy_invalid"
+PATH_REFUSED = "path_refused"
+
+# Proof of identity that callers bring for somebody else. A foreign service must not see it, and a guarded one gets
+# what the guard puts there.
+_CREDENTIALS = ("authorization", "proxy-authorization")
+_CREDENTIAL_PREFIX = "x-amz-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRoute:
+    """A route and the listener port it is for; None: every one."""
+
+    route: Route
+    port: int | None
+
+
+class RouteCompiler:
+    """Compiles tables one by one; `stripped` are the header names that no route passes on (see `identity_headers`)."""
+
+    def __init__(self, destinations: Destinations, guards: Guards, stripped: frozenset[str], ledger: Ledger) -> None:
+        self._destinations = destinations
+        self._guards = guards
+        self._stripped = stripped
+        self._ledger = ledger
+
+    def compile_table(self, table: Resource[RouteTable]) -> tuple[TableRoute, ...]:
+        """In the order in which they are tried."""
+        if table.spec is None:
+            return ()
+        routes: list[TableRoute] = []
+        shut = False
+        names: set[str] = set()
+        for index, item in enumerate(table.spec.http):
+            head = item.kept if isinstance(item, BrokenItem) else item
+            name = _unique_name(head.name if head is not None else "", index, names)
+            compiled, lost = self._compile_route(table, table.spec, index, item, name)
+            routes += [_refused(route) for route in compiled] if shut else compiled
+            # Nobody can tell which requests that route was for, and the routes after it would catch them without its
+            # guard. They are of the same table: no neighbour is harmed.
+            shut = shut or lost
+        return tuple(routes)
+
+    def _compile_route(
+        self,
+        table: Resource[RouteTable],
+        spec: RouteTable,
+        index: int,
+        item: HTTPRoute | BrokenItem[RouteHead],
+        name: str,
+    ) -> tuple[list[TableRoute], bool]:
+        at: FieldPath = ("spec", "http", index)
+        if isinstance(item, BrokenItem):
+            if item.kept is None or "matchers" in item.lost:
+                return [], True
+            head: HTTPRoute | RouteHead = item.kept
+            action: Action = Respond(status=500, reason=ROUTE_INVALID)
+            facts = None
+        else:
+            head = item
+            references = _references(item, spec)
+            facts = RouteFacts(
+                table=table.ref,
+                labels={**table.labels, **item.labels},
+                destinations=tuple(
+                    fact for r in references if (fact := self._destinations.facts(r, table.ref.namespace)) is not None
+                ),
+            )
+            action = self._compile_action(table, spec, item, at)
+        matches, lost = self._compile_matches(table, head, at)
+        shown = f"{table.ref.namespace}/{table.ref.name}/{name}"
+        routes: list[TableRoute] = []
+        for number, compiled in enumerate(matches):
+            if compiled.match is None:
+                continue
+            sound = action if compiled.sound else Respond(status=500, reason=ROUTE_INVALID)
+            route = Route(
+                name=shown if len(matches) == 1 else f"{shown}#{number}",
+                owner=table.ref,
+                match=compiled.match,
+                action=self._rewritten(table, sound, head, compiled.match, at),
+                labels=tuple(sorted(facts.labels.items())) if facts else (),
+            )
+            if facts is not None:
+                route = self._guarded(route, facts)
+            trap = _trap(route, head)
+            routes += [TableRoute(route=each, port=compiled.port) for each in ((trap, route) if trap else (route,))]
+        return routes, lost
+
+    def _rewritten(
+        self, table: Resource[RouteTable], action: Action, head: HTTPRoute | RouteHead, match: Match, at: FieldPath
+    ) -> Action:
+        """With its `pathRewrite`, whose meaning depends on what the path was matched by."""
+        written = _path_rewrite(head)
+        if written is None or not isinstance(action, Forward):
+            return action
+        if match.path.kind is PathKind.REGEX:
+            text = "`pathRewrite` replaces a prefix or an exact path; with a regex matcher write `regexRewrite`."
+            self._ledger.note(
+                table, (*at, "forwardTo", "pathRewrite"), Reason.INVALID_VALUE, text, Effect.REPLACED
+            )
+            return Respond(status=500, reason=ROUTE_INVALID)
+        return replace(action, path_rewrite=compile_path_rewrite(match.path, written))
+
+    def _guarded(self, route: Route, facts: RouteFacts) -> Route:
+        """With the guard that covers it, or shut where that guard could not be understood."""
+        compiled = self._guards.guard_of(facts)
+        if isinstance(route.action, Respond) and route.action.reason is not None:
+            return route
+        if compiled is not None and compiled.program is None:
+            return replace(route, action=Respond(status=500, reason=POLICY_INVALID))
+        guard = None
+        if compiled is not None and compiled.program is not None:
+            guard = Guard(program=compiled.program.id, policy=compiled.name, body_limit=compiled.body_limit)
+        return replace(
+            route, guard=guard, strip=self._strip(route.action, compiled.program if compiled is not None else None)
+        )
+
+    def _strip(self, action: Action, program: Program | None) -> Strip:
+        reads = {name for step in program.steps for name in step.headers.reads} if program else set()
+        names = {*self._stripped, *(name for step in program.steps for name in step.headers.writes)} if program else set(self._stripped)
+        # An internal service without a guard may well have an authentication of its own.
+        private = program is not None or (isinstance(action, Forward) and action.external)
+        if private:
+            names |= set(_CREDENTIALS)
+        # A prefix cannot spare the names that a step is to read; the auth service takes those away afterwards.
+        prefixes = (_CREDENTIAL_PREFIX,) if private and not any(n.startswith(_CREDENTIAL_PREFIX) for n in reads) else ()
+        return Strip(names=tuple(sorted(names - reads)), prefixes=prefixes)
+
+    def _compile_matches(
+        self, table: Resource[RouteTable], head: HTTPRoute | RouteHead, at: FieldPath
+    ) -> tuple[list[CompiledMatch], bool]:
+        if not head.matchers:
+            return [CompiledMatch(match=Match(path=EVERYTHING), sound=True)], False
+        matches = []
+        for index, matcher in enumerate(head.matchers):
+            compiled, problems = compile_match(matcher, (*at, "matchers", index))
+            self._ledger.add_all(table, problems, Effect.REPLACED)
+            matches.append(compiled)
+        return matches, any(compiled.match is None for compiled in matches)
+
+    def _compile_action(
+        self, table: Resource[RouteTable], spec: RouteTable, item: HTTPRoute, at: FieldPath
+    ) -> Action:
+        refused = Respond(status=500, reason=ROUTE_INVALID)
+        for field, written in (("delegate", item.delegate), ("graphql", item.graphql)):
+            if written is not None:
+                text = f"`{field}` is known and not built yet: this route answers 500."
+                self._ledger.note(table, (*at, field), Reason.NOT_BUILT, text, Effect.REPLACED)
+                return refused
+        if item.redirect is not None:
+            return Redirect(
+                status=item.redirect.response_code.status,
+                host=item.redirect.host_redirect,
+                path=item.redirect.path_redirect,
+            )
+        if item.direct_response is not None:
+            return Respond(status=item.direct_response.status, body=item.direct_response.body)
+        if item.forward_to is None:
+            return refused
+        forward = self._compile_forward(table, spec, item.forward_to, (*at, "forwardTo"))
+        if isinstance(forward, Forward):
+            return forward
+        self._ledger.add_all(table, forward, Effect.REPLACED)
+        return refused
+
+    def _compile_forward(
+        self, table: Resource[RouteTable], spec: RouteTable, forward: ForwardTo, at: FieldPath
+    ) -> Forward | list[Problem]:
+        problems: list[Problem] = []
+        targets: list[WeightedDestination] = []
+        external = False
+        written = list(enumerate(zip(forward.destinations, forward.weights, strict=True)))
+        paths = [(reference, weight, (*at, "destinations", i)) for i, (reference, weight) in written]
+        if not paths and spec.default_destination is not None:
+            paths = [(spec.default_destination, 100, ("spec", "defaultDestination"))]
+        for reference, weight, where in paths:
+            found = self._destinations.resolve(reference, table.ref.namespace, where)
+            if isinstance(found, Problem):
+                problems.append(found)
+                continue
+            external = external or found.external
+            targets.append(WeightedDestination(destination=found.name, weight=weight))
+        rewrite = forward.regex_rewrite
+        if rewrite is not None:
+            trouble = regex_problem(rewrite.pattern.regex)
+            if trouble is not None:
+                where = (*at, "regexRewrite", "pattern", "regex")
+                problems.append(Problem(at=where, reason=Reason.INVALID_VALUE, message=f"{trouble}."))
+        if problems:
+            return problems
+        return Forward(
+            destinations=tuple(targets),
+            host_rewrite=forward.host_rewrite,
+            auto_host_rewrite=bool(forward.auto_host_rewrite),
+            path_rewrite=RegexRewrite(pattern=rewrite.pattern.regex, substitution=rewrite.substitution)
+            if rewrite is not None
+            else None,
+            external=external,
+        )
+
+
+def identity_headers(programs: Iterable[Program]) -> frozenset[str]:
+    """Headers that no caller may send anywhere: keys, and what programs say about callers.
+
+    Credentials for foreign services are left out: an internal service without a guard may have its own use for them.
+    """
+    steps = [step for program in programs for step in program.steps]
+    names = {name for step in steps for name in (*step.headers.credentials, *step.headers.writes)}
+    return frozenset(
+        name for name in names if name not in (*_CREDENTIALS, "cookie") and not name.startswith(_CREDENTIAL_PREFIX)
+    )
+
+
+def _references(item: HTTPRoute, spec: RouteTable) -> tuple[DestinationReference, ...]:
+    if item.forward_to is None:
+        return ()
+    if item.forward_to.destinations:
+        return item.forward_to.destinations
+    return (spec.default_destination,) if spec.default_destination is not None else ()
+
+
+def _path_rewrite(head: HTTPRoute | RouteHead) -> str | None:
+    return head.forward_to.path_rewrite if isinstance(head, HTTPRoute) and head.forward_to is not None else None
+
+
+def _trap(route: Route, head: HTTPRoute | RouteHead) -> Route | None:
+    """The route in front of one with a rewrite, for requests that the rewrite must not be let loose on."""
+    action = route.action
+    if not isinstance(action, Forward) or action.path_rewrite is None:
+        return None
+    written = _path_rewrite(head)
+    rewrite = PathRewrite(replacement=written or "/") if written is not None else action.path_rewrite
+    path = rewrite_trap(route.match.path, rewrite)
+    if path is None:
+        return None
+    return replace(
+        route,
+        name=f"{route.name}!",
+        match=replace(route.match, path=path),
+        action=Respond(status=400, reason=PATH_REFUSED),
+        guard=None,
+        strip=Strip(),
+    )
+
+
+def _refused(route: TableRoute) -> TableRoute:
+    return replace(
+        route,
+        route=replace(
+            route.route, action=Respond(status=500, reason=ROUTE_INVALID), guard=None, strip=Strip()
+        ),
+    )
+
+
+def _unique_name(written: str, index: int, names: set[str]) -> str:
+    """As Gloo does: a leading ``insecure-`` is cut off, a repeated name gets a number."""
+    base = written.removeprefix("insecure-") or f"route-{index}"
+    name, number = base, 1
+    while name in names:
+        name = f"duplicate-{base}-{number}"
+        number += 1
+    names.add(name)
+    return name
