@@ -15,7 +15,10 @@ def auth(
     xds_socket: Annotated[Path, typer.Option(help="Unix socket of the control plane.")],
 ) -> None:
     """Answer Envoy's questions: who is calling, and may they?"""
-    asyncio.run(_run(name, socket, xds_socket))
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(name, socket, xds_socket))
 
 
 async def _run(name: str, socket: Path, xds_socket: Path) -> None:

@@ -16,6 +16,7 @@ from apostille.base.errors import ApostilleError
 from apostille.cli.auth import auth
 from apostille.cli.check import check
 from apostille.cli.control_plane import control_plane
+from apostille.cli.demo import demo
 from apostille.cli.output import print_error
 from apostille.cli.run import run
 from apostille.cli.version import show_version
@@ -35,6 +36,7 @@ app = typer.Typer(
 # A command is a function in a file of its own and one line here; `--help` lists them in this order.
 app.command("run")(run)
 app.command("check")(check)
+app.command("demo")(demo)
 app.command("version")(show_version)
 # What `run` starts as processes of their own.
 app.command("control-plane", hidden=True)(control_plane)

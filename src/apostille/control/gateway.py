@@ -25,11 +25,17 @@ from apostille.proxy.process import EnvoyCommand
 # What a child may know of our environment. Credentials in there are not theirs to see.
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 
+_READY_SECONDS = 30.0
+_POLL_SECONDS = 0.02
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayOptions:
     """As `PlaneOptions`, and: `admin_port` of 0 lets the system choose; `drain_seconds`: the longest that a stop waits
-    for requests under way. `environment`: ours, of which children get what they need."""
+    for requests under way. `environment`: ours, of which children get what they need.
+
+    `access_log`, `log`: file descriptors for Envoy's standard output and everybody's standard error; None: our own.
+    """
 
     directory: Path
     address: str = "127.0.0.1"
@@ -40,6 +46,7 @@ class GatewayOptions:
     envoy: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     access_log: int | None = None
+    log: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +72,8 @@ class LocalGateway:
         self._workers = [folder.socket(f"auth-{index}.sock") for index in range(options.workers)]
         self._admin = EnvoyAdmin(folder.socket("envoy.sock"), clock=clock)
         self._supervisor = Supervisor(
-            [[self._control_plane()], self._auth_workers(), [self._envoy()]],
+            # The auth workers wait for their programs, so they may start along with the control plane.
+            [[self._control_plane(), *self._auth_workers()], [self._envoy()]],
             clock=clock,
             chance=random.random,
             report=report,
@@ -75,7 +83,7 @@ class LocalGateway:
         """Until it serves. None when it was told to stop meanwhile. Raises StartError or ChildError."""
         if not await self._supervisor.start():
             return None
-        readiness = await self._readiness()
+        readiness = await self._wait_ready()
         return Opened(listeners=await self._admin.listener_ports(), admin=str(readiness["admin"]))
 
     async def wait(self) -> None:
@@ -102,15 +110,19 @@ class LocalGateway:
             readiness: Mapping[str, object] = await answer.json()
             return readiness
 
-    async def _is_ready(self) -> bool:
-        try:
+    async def _wait_ready(self) -> Mapping[str, object]:
+        """Until Envoy runs the first configuration. Raises StartError when it refuses a part of it, or takes too long."""
+        deadline = self._clock.monotonic() + _READY_SECONDS
+        while True:
             readiness = await self._readiness()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise OSError(str(error)) from error
-        refusals = readiness["refusals"]
-        if isinstance(refusals, list) and refusals:
-            raise StartError("Envoy refuses to open what was asked for: " + "; ".join(map(str, refusals)))
-        return bool(readiness["ready"])
+            refusals = readiness["refusals"]
+            if isinstance(refusals, list) and refusals:
+                raise StartError("Envoy refuses to open what was asked for: " + "; ".join(map(str, refusals)))
+            if readiness["ready"]:
+                return readiness
+            if self._clock.monotonic() >= deadline:
+                raise StartError(f"the gateway was not ready after {_READY_SECONDS:g} s; its words are above")
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def _answers(self, socket: Path, page: str) -> bool:
         """A process that is stopped still has its connections taken by the kernel: only an answer shows that it lives."""
@@ -129,7 +141,9 @@ class LocalGateway:
 
     def _env(self) -> dict[str, str]:
         own = self._options.environment
-        return {name: own[name] for name in _PASSED_ON if name in own}
+        passed = {name: own[name] for name in _PASSED_ON if name in own}
+        # The control plane starts Envoy to judge configurations, and gRPC would remark on each such fork.
+        return {**passed, "GRPC_ENABLE_FORK_SUPPORT": "false", "GRPC_VERBOSITY": "ERROR"}
 
     def _control_plane(self) -> ChildSpec:
         options = self._options
@@ -151,6 +165,7 @@ class LocalGateway:
             ready=lambda: self._answers(self._control, "/healthz"),
             watch=Watch(probe=lambda: self._answers(self._control, "/healthz"), limit=2.0),
             fatal_exits=frozenset({1, 2}),
+            stderr=options.log,
         )
 
     def _auth_workers(self) -> list[ChildSpec]:
@@ -165,6 +180,7 @@ class LocalGateway:
                 ready=answers,
                 watch=Watch(probe=answers),
                 fatal_exits=frozenset({2}),
+                stderr=self._options.log,
             )
 
         return [spec(index, socket) for index, socket in enumerate(self._workers)]
@@ -187,9 +203,10 @@ class LocalGateway:
             name="envoy",
             argv=command.argv(),
             env=self._env(),
-            ready=self._is_ready,
+            ready=self._admin.ready,
             drain=lambda: self._admin.drain(options.drain_seconds),
             stdout=options.access_log,
+            stderr=options.log,
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -56,12 +55,12 @@ async def _ask(fetch: Fetch) -> str | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
 class _Families(Collector):
-    families: tuple[Metric, ...]
+    def __init__(self, families: tuple[Metric, ...]) -> None:
+        self._families = families
 
     def collect(self) -> Iterable[Metric]:
-        return self.families
+        return self._families
 
 
 def _label_workers(texts: Mapping[str, str | None]) -> tuple[Metric, ...]:

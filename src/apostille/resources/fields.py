@@ -14,7 +14,6 @@ from pydantic_core import CoreSchema, core_schema
 from apostille.base.durations import parse_duration
 from apostille.resources.rules import listed, wrong
 
-
 Item = TypeVar("Item")
 
 

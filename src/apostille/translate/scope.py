@@ -52,6 +52,9 @@ class PolicyScope:
         resource = self._snapshot.find(ref)
         if resource is not None:
             self._ledger.add(resource, problem, Effect.REJECTED)
+        else:
+            # A reference to nothing is the mistake of whoever refers.
+            self._ledger.note(self._policy, ("spec",), problem.reason, problem.message, Effect.PARTIAL)
 
 
 def _view(secret: Resource[Secret]) -> SecretView | None:

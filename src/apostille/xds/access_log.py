@@ -24,7 +24,7 @@ FIELDS = {
     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
     "method": "%REQ(:METHOD)%",
     "host": "%REQ(:AUTHORITY)%",
-    "path": "%PATH(NQ:ORIG)%",
+    "path": "%PATH(NQ:PATH)%",
     "protocol": "%PROTOCOL%",
     "route": "%ROUTE_NAME%",
     "table": f"%METADATA(ROUTE:{METADATA}:{METADATA_TABLE})%",

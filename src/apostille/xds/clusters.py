@@ -27,7 +27,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from apostille.model.destination import ClientTls, Destination, Endpoint, Protocol
-from apostille.xds.names import HEADER_MUTATION, HTTP_PROTOCOL_OPTIONS, OUR_HEADERS_PREFIX, UPSTREAM_CODEC
+from apostille.xds.names import HTTP_PROTOCOL_OPTIONS, OUR_HEADERS_PREFIX, OUTWARD_HYGIENE, UPSTREAM_CODEC
 from apostille.xds.packing import emit_any
 
 # What tells a foreign service about our inside: taken off in the upstream filter chain, which runs after every
@@ -43,7 +43,6 @@ def emit_cluster(destination: Destination, system_ca: str | None) -> Cluster:
         type=_discovery(destination),
         connect_timeout=Duration(seconds=5),
         dns_lookup_family=Cluster.ALL,
-        respect_dns_ttl=destination.dns,
         load_assignment=ClusterLoadAssignment(
             cluster_name=destination.name,
             endpoints=[
@@ -87,7 +86,7 @@ def _emit_protocol(destination: Destination) -> HttpProtocolOptions:
     return HttpProtocolOptions(
         explicit_http_config=explicit,
         http_filters=[
-            HttpFilter(name=HEADER_MUTATION, typed_config=emit_any(_emit_outward_hygiene())),
+            HttpFilter(name=OUTWARD_HYGIENE, typed_config=emit_any(_emit_outward_hygiene())),
             HttpFilter(name=UPSTREAM_CODEC, typed_config=emit_any(UpstreamCodec())),
         ]
         if destination.external

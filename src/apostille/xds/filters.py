@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from envoy.config.core.v3.base_pb2 import HeaderValue
+from typing import cast
+
+from envoy.config.core.v3.base_pb2 import HeaderValue, RetryPolicy
 from envoy.config.core.v3.http_uri_pb2 import HttpUri
 from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import (
     AuthorizationRequest,
@@ -17,6 +19,7 @@ from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import ListStringMatcher, StringMatcher
 from envoy.type.v3.http_status_pb2 import HttpStatus, StatusCode
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.wrappers_pb2 import UInt32Value
 
 from apostille.proxy.bootstrap import AUTH_CLUSTER
 from apostille.xds.names import (
@@ -27,10 +30,11 @@ from apostille.xds.names import (
     METADATA,
     METADATA_PROGRAM,
     OUR_HEADERS_PREFIX,
+    PATH_HEADER,
     PROGRAM_HEADER,
-    REASON_HEADER,
     ROUTE_HEADER,
     ROUTER,
+    STATUS_HEADER,
 )
 from apostille.xds.packing import emit_any
 from apostille.xds.patterns import everything_but
@@ -57,7 +61,7 @@ def _emit_ext_authz(deadline_ms: int, status_on_error: int) -> ExtAuthz:
     return ExtAuthz(
         # failure_mode_allow and clear_route_cache stay unset: no decision, no access; and who was let in for one
         # route must not end up on another.
-        status_on_error=HttpStatus(code=StatusCode.ValueType(status_on_error)),
+        status_on_error=HttpStatus(code=cast(StatusCode, status_on_error)),
         validate_mutations=True,
         allowed_headers=_patterns(StringMatcher(safe_regex=RegexMatcher(regex=".*"))),
         http_service=HttpService(
@@ -67,10 +71,16 @@ def _emit_ext_authz(deadline_ms: int, status_on_error: int) -> ExtAuthz:
                 timeout=Duration(seconds=timeout // 1000, nanos=timeout % 1000 * 1_000_000),
             ),
             path_prefix=CHECK_PREFIX,
+            # A worker that dies takes its questions along; asking another one is harmless.
+            retry_policy=RetryPolicy(
+                retry_on="connect-failure,refused-stream,reset", num_retries=UInt32Value(value=1)
+            ),
             authorization_request=AuthorizationRequest(
                 headers_to_add=[
                     HeaderValue(key=PROGRAM_HEADER, value=f"%METADATA(ROUTE:{METADATA}:{METADATA_PROGRAM})%"),
                     HeaderValue(key=ROUTE_HEADER, value="%ROUTE_NAME%"),
+                    # The path as the client spelled it: web servers decode theirs.
+                    HeaderValue(key=PATH_HEADER, value="%REQ(:PATH)%"),
                 ]
             ),
             # Which headers may pass is the program's decision, made in the auth service. Lists of names here would
@@ -79,9 +89,9 @@ def _emit_ext_authz(deadline_ms: int, status_on_error: int) -> ExtAuthz:
                 allowed_upstream_headers=_everything_but(
                     (*_TRANSPORT_NAMES, "content-type"), (*_TRANSPORT_PREFIXES, OUR_HEADERS_PREFIX)
                 ),
-                allowed_client_headers=_everything_but(_TRANSPORT_NAMES, _TRANSPORT_PREFIXES),
+                allowed_client_headers=_everything_but((*_TRANSPORT_NAMES, STATUS_HEADER), _TRANSPORT_PREFIXES),
                 dynamic_metadata_from_headers=_patterns(
-                    StringMatcher(exact=CONSUMER_HEADER), StringMatcher(exact=REASON_HEADER)
+                    StringMatcher(exact=CONSUMER_HEADER), StringMatcher(exact=STATUS_HEADER)
                 ),
             ),
         ),

@@ -6,7 +6,7 @@ stands in routes, clusters and auth programs.
 
 from __future__ import annotations
 
-from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, MetadataFilter, ResponseFlagFilter
 from envoy.config.core.v3.address_pb2 import Address, SocketAddress
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
@@ -20,13 +20,16 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     Rds,
     ResponseMapper,
 )
+from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from envoy.type.matcher.v3.value_pb2 import ValueMatcher
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from apostille.model.gateway import Listener
 from apostille.xds.access_log import emit_access_log
 from apostille.xds.filters import emit_filters
-from apostille.xds.names import REASON_HEADER
+from apostille.xds.names import CARRIED_STATUSES, EXT_AUTHZ, REASON_HEADER, STATUS_HEADER
 from apostille.xds.packing import emit_any
 
 # Answers that Envoy makes up itself say why. UAEX is not here: what the auth service denies has its own reason.
@@ -89,8 +92,10 @@ def _ads() -> ConfigSource:
 def _emit_local_replies() -> LocalReplyConfig:
     return LocalReplyConfig(
         mappers=[
+            # The first mapper that matches is the only one.
+            *(_true_status(status) for status in CARRIED_STATUSES),
             *(_reason_for(flag, reason) for flag, reason in _REASONS),
-            # Denials by the auth service carry the same flag, with a reason of their own that stays.
+            # Other denials by the auth service carry the same flag, with a reason of their own that stays.
             _reason_for("UAEX", _AUTH_UNAVAILABLE),
         ]
     )
@@ -104,4 +109,22 @@ def _reason_for(flag: str, reason: str) -> ResponseMapper:
                 header=HeaderValue(key=REASON_HEADER, value=reason), append_action=HeaderValueOption.ADD_IF_ABSENT
             )
         ],
+    )
+
+
+def _true_status(status: int) -> ResponseMapper:
+    """Envoy takes a 5xx of the auth service for no answer at all and drops its reason. So the service sends such a
+    denial as 403 with the true status beside it, and here it is put back."""
+    return ResponseMapper(
+        filter=AccessLogFilter(
+            metadata_filter=MetadataFilter(
+                matcher=MetadataMatcher(
+                    filter=EXT_AUTHZ,
+                    path=[MetadataMatcher.PathSegment(key=STATUS_HEADER)],
+                    value=ValueMatcher(string_match=StringMatcher(exact=str(status))),
+                ),
+                match_if_key_not_found=BoolValue(value=False),
+            )
+        ),
+        status_code=UInt32Value(value=status),
     )

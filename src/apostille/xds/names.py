@@ -12,12 +12,20 @@ METADATA_TABLE = "table"
 PROGRAM_HEADER = "x-apostille-program"
 ROUTE_HEADER = "x-apostille-route"
 REASON_HEADER = "x-apostille-reason"
+PATH_HEADER = "x-apostille-path"
+STATUS_HEADER = "x-apostille-status"
 CONSUMER_HEADER = "x-apostille-consumer"
 OUR_HEADERS_PREFIX = "x-apostille-"
 CHECK_PREFIX = "/check"
 
+# Statuses that a denial of the auth service may have besides 2xx to 4xx.
+CARRIED_STATUSES = (500, 501, 502, 503, 504)
+
 EXT_AUTHZ = "envoy.filters.http.ext_authz"
 HEADER_MUTATION = "envoy.filters.http.header_mutation"
+# The same filter in the upstream chain, under a name of its own: Envoy looks a route's settings up by name, and would
+# take away there what the auth service has just set.
+OUTWARD_HYGIENE = "apostille.outward_hygiene"
 ROUTER = "envoy.filters.http.router"
 UPSTREAM_CODEC = "envoy.filters.http.upstream_codec"
 HTTP_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
