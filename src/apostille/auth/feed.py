@@ -38,6 +38,7 @@ _OPTIONS = (
 )
 
 # Seconds between attempts: random, up to a limit that doubles, so that workers do not all come at once.
+_QUIET_TRIES = 5
 _FIRST_LIMIT = 0.2
 _LAST_LIMIT = 5.0
 
@@ -95,7 +96,8 @@ class Feed:
         while True:
             self._answered = False
             reason = await self._follow()
-            if self._answered or failures == 0:
+            # Right after a common start the control plane may not listen yet: that is no news.
+            if self._answered or failures == _QUIET_TRIES:
                 _log.warning("no control plane (%s): this worker keeps the programs it has, and tries again", reason)
             failures = 0 if self._answered else failures + 1
             await self._sleep(self._jitter(0.0, min(_FIRST_LIMIT * 2.0 ** min(failures, 10), _LAST_LIMIT)))

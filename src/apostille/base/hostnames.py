@@ -10,5 +10,5 @@ def covers(pattern: str, host: str) -> bool:
     if not pattern.startswith("*"):
         return False
     suffix = pattern[1:]
-    bare = host[1:] if host.startswith("*") else host
+    bare = host.removeprefix("*")
     return bare.endswith(suffix) and (len(bare) > len(suffix) or host.startswith("*"))

@@ -18,7 +18,8 @@ Ports = Annotated[
 ]
 Bind = Annotated[str, typer.Option("--bind", metavar="ADDRESS", help="IP address that listeners open on.")]
 EnvoyPath = Annotated[
-    Path | None, typer.Option("--envoy", metavar="FILE", help="Envoy binary instead of the one that was installed along.")
+    Path | None,
+    typer.Option("--envoy", metavar="FILE", help="Envoy binary instead of the one that was installed along."),
 ]
 
 

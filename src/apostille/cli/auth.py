@@ -14,7 +14,7 @@ def auth(
     socket: Annotated[Path, typer.Option(help="Unix socket to answer Envoy on.")],
     xds_socket: Annotated[Path, typer.Option(help="Unix socket of the control plane.")],
 ) -> None:
-    """Answer Envoy's questions: who is calling, and may they?"""
+    """Answer Envoy's question who is calling, and whether they may."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

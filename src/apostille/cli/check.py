@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def check(
     path: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="Manifests: a folder, or one file.")],
-    output: Annotated[Format, typer.Option("-o", "--output", help="Lines for people, or one JSON document.")] = Format.TEXT,
+    output: Annotated[
+        Format, typer.Option("-o", "--output", help="Lines for people, or one JSON document.")
+    ] = Format.TEXT,
     port: Ports = None,
     envoy: EnvoyPath = None,
 ) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from apostille.cli.arguments import Bind, EnvoyPath, Ports, parse_ports
+
+if TYPE_CHECKING:
+    from apostille.control.app import PlaneOptions
 
 
 def control_plane(
@@ -36,7 +39,7 @@ def control_plane(
     asyncio.run(_run(options, sockets, admin_port))
 
 
-async def _run(options: object, sockets: Path, admin_port: int) -> None:
+async def _run(options: PlaneOptions, sockets: Path, admin_port: int) -> None:
     import structlog
     from prometheus_client import CollectorRegistry
 
@@ -44,11 +47,10 @@ async def _run(options: object, sockets: Path, admin_port: int) -> None:
     from apostille.admin.server import open_admin_port, open_admin_socket, serve_admin
     from apostille.base.clock import SystemClock
     from apostille.cli.signals import stop_on_signals
-    from apostille.control.app import PlaneOptions, run_plane
+    from apostille.control.app import run_plane
     from apostille.observe.logs import start_logs
     from apostille.observe.scrape import scrape_gateway
 
-    assert isinstance(options, PlaneOptions)
     start_logs()
     registry = CollectorRegistry()
     stop = stop_on_signals()

@@ -37,7 +37,8 @@ def demo(
         bool, typer.Option("--check", help="Send the requests, tell each answer, and exit 0 if all are right, else 1.")
     ] = False,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="Port of the gateway; 8080, or any free one for --check.")
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="Port of the gateway; 8080, or any free one for --check."),
     ] = None,
 ) -> None:
     """Show the worked example: an API key, a signer, a private bucket.

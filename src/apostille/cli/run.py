@@ -14,7 +14,7 @@ from apostille.cli.output import print_note
 
 if TYPE_CHECKING:
     from apostille.control.children import ChildEvent
-    from apostille.control.gateway import GatewayOptions
+    from apostille.control.gateway import GatewayOptions, LocalGateway
 
 
 def run(
@@ -22,14 +22,17 @@ def run(
     bind: Bind = "127.0.0.1",
     port: Ports = None,
     state: Annotated[
-        Path | None, typer.Option("--state", metavar="DIR", help="Private folder of this gateway; one is made by default.")
+        Path | None,
+        typer.Option("--state", metavar="DIR", help="Private folder of this gateway; one is made by default."),
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Auth worker processes.")] = 2,
     admin_port: Annotated[
-        int, typer.Option("--admin-port", min=0, max=65535, help="Loopback port of /metrics, /healthz, /readyz, /status.")
+        int,
+        typer.Option("--admin-port", min=0, max=65535, help="Loopback port of /metrics, /healthz, /readyz, /status."),
     ] = 9900,
     drain: Annotated[
-        float, typer.Option("--drain", metavar="SECONDS", min=0, help="The longest a stop waits for requests under way.")
+        float,
+        typer.Option("--drain", metavar="SECONDS", min=0, help="The longest a stop waits for requests under way."),
     ] = 30.0,
     envoy: EnvoyPath = None,
 ) -> None:
@@ -66,7 +69,8 @@ async def _run(options: GatewayOptions, state: Path) -> None:
     log = structlog.get_logger()
 
     def report(event: ChildEvent) -> None:
-        log.info("process.changed", event_type=type(event).__name__, **{f: getattr(event, f) for f in event.__slots__})
+        facts = {name: getattr(event, name) for name in event.__slots__}
+        log.info(f"process.{type(event).__name__.removeprefix('Child').lower()}", **facts)
 
     with hold_state_folder(state) as folder:
         gateway = LocalGateway(options, folder, clock=SystemClock(), report=report)
@@ -86,10 +90,7 @@ async def _run(options: GatewayOptions, state: Path) -> None:
             await asyncio.gather(stopping, return_exceptions=True)
 
 
-async def _stop_when(stop: asyncio.Event, gateway: object) -> None:
-    from apostille.control.gateway import LocalGateway
-
-    assert isinstance(gateway, LocalGateway)
+async def _stop_when(stop: asyncio.Event, gateway: LocalGateway) -> None:
     await stop.wait()
     print_note("apostille: stopping; requests under way are finished first, a second signal stops at once")
     await gateway.stop()

@@ -70,8 +70,10 @@ def refused_by_envoy(snapshot: Snapshot, nacks: Iterable[Nack], gateway: Gateway
     for nack in nacks:
         # Envoy takes the good listeners and clusters of a response and names the bad ones in its words.
         named = [name for name in nack.names if name in nack.text] or list(nack.names)
-        for owner in sorted({owners[name] for name in named if name in owners}):
-            findings.append(_finding(snapshot, Refusal(owner=owner, what=", ".join(named), words=nack.text)))
+        findings += [
+            _finding(snapshot, Refusal(owner=owner, what=", ".join(named), words=nack.text))
+            for owner in sorted({owners[name] for name in named if name in owners})
+        ]
     return tuple(findings)
 
 

@@ -111,7 +111,7 @@ class LocalGateway:
             return readiness
 
     async def _wait_ready(self) -> Mapping[str, object]:
-        """Until Envoy runs the first configuration. Raises StartError when it refuses a part of it, or takes too long."""
+        """Until Envoy runs the first configuration. Raises StartError when it refuses a part, or takes too long."""
         deadline = self._clock.monotonic() + _READY_SECONDS
         while True:
             readiness = await self._readiness()
@@ -125,7 +125,7 @@ class LocalGateway:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _answers(self, socket: Path, page: str) -> bool:
-        """A process that is stopped still has its connections taken by the kernel: only an answer shows that it lives."""
+        """The kernel takes connections for a process that is stopped: only an answer shows that it lives."""
         try:
             async with (
                 aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session,
@@ -208,5 +208,3 @@ class LocalGateway:
             stdout=options.access_log,
             stderr=options.log,
         )
-
-

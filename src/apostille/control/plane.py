@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from structlog.typing import FilteringBoundLogger
 
@@ -30,7 +30,7 @@ class State:
     version: str = ""
     acknowledged: bool = False
     degraded: str | None = None
-    report: Report = Report(statuses=(), loose=())
+    report: Report = field(default_factory=lambda: Report(statuses=(), loose=()))
 
 
 class ControlPlane:
@@ -82,7 +82,7 @@ class ControlPlane:
         async for texts in self._source.changes(stop):
             try:
                 await self.apply(texts)
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, traffic goes on with what was published last
                 self._metrics.failures.inc()
                 self._log.exception("configuration.failed")
 

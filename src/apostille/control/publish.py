@@ -76,6 +76,9 @@ def _snapshot(resources: dict[tuple[str, str], bytes]) -> Snapshot:
 def _emit_envoy(gateway: Gateway, site: Site) -> Snapshot:
     configuration = emit_configuration(gateway, site)
     return build_snapshot(
-        (message.name, message)
-        for message in (*configuration.clusters, *configuration.listeners, *configuration.route_configurations)
+        [
+            *((cluster.name, cluster) for cluster in configuration.clusters),
+            *((listener.name, listener) for listener in configuration.listeners),
+            *((routes.name, routes) for routes in configuration.route_configurations),
+        ]
     )

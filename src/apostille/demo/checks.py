@@ -56,7 +56,7 @@ class Checks:
                 await check()
             except (CheckFailed, aiohttp.ClientError, TimeoutError) as error:
                 self.failures += 1
-                self.say(f"FAILED {check.__name__.strip('_').replace('_', ' ')}: {error or type(error).__name__}")
+                self.say(f"FAILED {check.__name__.strip('_').replace('_', ' ')}: {error!r}")
         return self.failures == 0
 
     async def _open_routes(self) -> None:
@@ -118,7 +118,9 @@ class Checks:
             await self.scenario.signer.start()
         _expect("status", answer.status, 500)
         self._expect_calls(signer=None, bucket=0)
-        self.say(f"GET /cake.json, the signer is down → 500 {answer.headers.get('x-apostille-reason')}; bucket not called")
+        self.say(
+            f"GET /cake.json, the signer is down → 500 {answer.headers.get('x-apostille-reason')}; bucket not called"
+        )
 
     async def _unknown_path(self) -> None:
         answer = await self._get("/other")
@@ -127,6 +129,7 @@ class Checks:
 
     async def _edit_under_load(self) -> None:
         manifest = self.scenario.manifests / "60-notice.yaml"
+        seconds = 0.0
         async with self._load() as load:
             for notice in ("one", "two"):
                 began = self.clock.monotonic()
@@ -135,7 +138,9 @@ class Checks:
                 seconds = self.clock.monotonic() - began
         manifest.unlink()
         load.expect_none_failed()
-        self.say(f"a file is edited → the answer changes after {seconds:.2f} s; {load.sent} requests meanwhile, none failed")
+        self.say(
+            f"a file is edited → the answer changes after {seconds:.2f} s; {load.sent} requests meanwhile, none failed"
+        )
         if seconds > 1:
             raise CheckFailed(f"the edit took {seconds:.2f} s to show, more than a second")
 
@@ -184,7 +189,10 @@ class Checks:
 
     async def _get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
         async with self.http.get(
-            self.scenario.url + path, headers=headers, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=_PATIENCE)
+            self.scenario.url + path,
+            headers=headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=_PATIENCE),
         ) as answer:
             return Answer(status=answer.status, headers=answer.headers, body=await answer.read())
 

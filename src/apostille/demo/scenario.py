@@ -88,7 +88,7 @@ async def run_scenario(
     clock: Clock,
     environment: Mapping[str, str],
     access_log: int | None = None,
-    report: Callable[[ChildEvent], None] = lambda event: None,
+    report: Callable[[ChildEvent], None] = lambda _: None,
 ) -> AsyncIterator[Scenario]:
     """All of it, in `folder`; gone again afterwards. `port` of 0 lets the system choose. Raises StartError."""
     example = find_example()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -59,8 +59,8 @@ class _Families(Collector):
     def __init__(self, families: tuple[Metric, ...]) -> None:
         self._families = families
 
-    def collect(self) -> Iterable[Metric]:
-        return self._families
+    def collect(self) -> Iterator[Metric]:
+        return iter(self._families)
 
 
 def _label_workers(texts: Mapping[str, str | None]) -> tuple[Metric, ...]:
@@ -69,14 +69,12 @@ def _label_workers(texts: Mapping[str, str | None]) -> tuple[Metric, ...]:
         for family in _parse(text):
             merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
             for sample in family.samples:
-                merged.add_sample(
-                    sample.name, {**sample.labels, "worker": worker}, sample.value, sample.timestamp
-                )
+                merged.add_sample(sample.name, {**sample.labels, "worker": worker}, sample.value, sample.timestamp)
     return tuple(families.values())
 
 
 def _parse(text: str | None) -> Iterator[Metric]:
-    return text_string_to_metric_families(text) if text is not None else iter(())
+    return iter(text_string_to_metric_families(text)) if text is not None else iter(())
 
 
 def _up(answers: Mapping[str, str | None]) -> tuple[Metric, ...]:

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from apostille.base.limits import MAX_BODY_BYTES
 from apostille.resources.broken import BrokenItem, Tolerates, contained
 from apostille.resources.fields import HostName, Labels, Opaque, ProtoEnum, Text
 from apostille.resources.resource import Spec
@@ -18,7 +19,6 @@ from apostille.status.reasons import Effect, Reason
 
 MAX_ROUTES = 10_000
 MAX_DESTINATIONS = 100
-MAX_BODY_BYTES = 1024 * 1024
 
 
 class FailureMode(ProtoEnum):

@@ -48,6 +48,6 @@ class Finding:
         return self.effect.is_warning
 
     def __str__(self) -> str:
-        where = f" {self.ref}" if self.ref else ""
-        at = f" {field_text(self.problem.at)}" if self.problem.at else ""
-        return f"{self.origin}:{where}{at}: {self.problem.message} [{self.problem.reason}, {self.effect}]"
+        what = " ".join(part for part in (str(self.ref or ""), field_text(self.problem.at)) if part)
+        message = f"{self.problem.message} [{self.problem.reason}, {self.effect}]"
+        return ": ".join(part for part in (str(self.origin), what, message) if part)

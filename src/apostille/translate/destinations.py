@@ -52,7 +52,7 @@ class Destinations:
         return tuple(self._resolved[name] for name in sorted(self._resolved))
 
     def facts(self, reference: DestinationReference, namespace: str) -> DestinationFacts | None:
-        """What selectors can ask, also of a destination that cannot be resolved; None for what is no reference at all."""
+        """What selectors can ask, also of a destination that cannot be resolved; None for what is no reference."""
         if reference.ref is None:
             return None
         namespace = reference.ref.namespace or namespace
@@ -78,16 +78,14 @@ class Destinations:
         if reference.ref is None:
             return _not_built(at, "`awsLambda` destinations are not built; forward to a service.")
         if reference.subset:
-            return _not_built((*at, "subset"), "`subset` is not built; name a Service of just those endpoints.")
+            text = "`subset` is not built; name a Service of just those endpoints."
+            return _not_built((*at, "subset"), text)
         namespace = reference.ref.namespace or namespace
         wanted = reference.port.value if reference.port else None
-        match reference.kind:
-            case DestinationKind.SERVICE:
-                found = self._service(namespace, reference.ref.name, wanted, at)
-            case DestinationKind.EXTERNAL_SERVICE:
-                found = self._external(namespace, reference.ref.name, wanted, at)
-            case DestinationKind.VIRTUAL_DESTINATION:
-                return _not_built((*at, "kind"), "VIRTUAL_DESTINATION is not built; forward to a Service instead.")
+        if reference.kind is DestinationKind.VIRTUAL_DESTINATION:
+            return _not_built((*at, "kind"), "VIRTUAL_DESTINATION is not built; forward to a Service instead.")
+        resolve = self._service if reference.kind is DestinationKind.SERVICE else self._external
+        found = resolve(namespace, reference.ref.name, wanted, at)
         if isinstance(found, Problem):
             return found
         trap = _metadata_trap(found)
@@ -96,7 +94,7 @@ class Destinations:
         return self._resolved.setdefault(found.name, found)
 
     def service_endpoints(self, host: str, port: int) -> tuple[Endpoint, ...] | None:
-        """Ready endpoints of the Service that ``name.namespace.svc[.cluster.local]`` names; None when it is not known."""
+        """Ready endpoints of the Service that ``name.namespace.svc[.cluster.local]`` names; None when unknown."""
         parts = host.lower().removesuffix(".").removesuffix(".cluster.local").split(".")
         if len(parts) != 3 or parts[2] != "svc":
             return None
@@ -147,9 +145,9 @@ class Destinations:
         if port is None:
             return _no_port(at, what, wanted, [(p.number, p.name) for p in spec.ports])
         if port.protocol in _NO_HTTP and port.clientside_tls is None:
-            text = f"Port {port.number} of {what} speaks {port.protocol}, and this route HTTP; write HTTP or HTTPS there."
+            text = f"Port {port.number} of {what} speaks {port.protocol}; a route needs HTTP or HTTPS there."
             return Problem(at=(*at, "port"), reason=Reason.INVALID_VALUE, message=text)
-        endpoints = self._external_endpoints(service, port, at)
+        endpoints = self._external_endpoints(spec, what, port, at)
         if isinstance(endpoints, Problem):
             return endpoints
         tls = _compile_tls(spec, port, what, at)
@@ -167,10 +165,8 @@ class Destinations:
         )
 
     def _external_endpoints(
-        self, service: Resource[ExternalService], port: ExternalPort, at: FieldPath
+        self, spec: ExternalService, what: str, port: ExternalPort, at: FieldPath
     ) -> tuple[Endpoint, ...] | Problem:
-        assert service.spec is not None
-        spec, what = service.spec, f"ExternalService {service.ref.namespace}/{service.ref.name}"
         if spec.selector:
             return self._selected_endpoints(spec.selector, port)
         number = port.target_port.value if port.target_port else port.number
@@ -205,7 +201,7 @@ class Destinations:
 
 
 def _target(piece: EndpointSlice, port: ServicePort, *, alone: bool) -> int | None:
-    """The number that a Service's port has on a slice. Kubernetes gives both the same name; hand-written ones may not."""
+    """The number that a Service's port has on a slice. Kubernetes gives both the same name; people may not."""
     if isinstance(port.target_port, str):
         return next((p.port for p in piece.ports if p.name == port.target_port), None) or next(
             (p.port for p in piece.ports if p.name == port.name), None
@@ -217,7 +213,7 @@ def _target(piece: EndpointSlice, port: ServicePort, *, alone: bool) -> int | No
     return number if any(p.port == number for p in piece.ports) or (alone and not piece.ports) else None
 
 
-def _compile_tls(spec: ExternalService, port: ExternalPort, what: str, at: FieldPath) -> ClientTls | None | Problem:
+def _compile_tls(spec: ExternalService, port: ExternalPort, what: str, at: FieldPath) -> ClientTls | Problem | None:
     if not port.is_tls:
         return None
     written = port.clientside_tls or ClientsideTls()
@@ -229,6 +225,10 @@ def _compile_tls(spec: ExternalService, port: ExternalPort, what: str, at: Field
     hosts = tuple(host.lower() for host in spec.hosts)
     sni = written.sni or (hosts[0] if len(hosts) == 1 and not hosts[0].startswith("*") else None)
     names = spec.subject_alt_names or ((sni,) if sni else (hosts or spec.addresses))
+    if not names and written.ca_certificates is None and not written.insecure_skip_verify:
+        # Any certificate of any public authority would do: nobody could tell whom it is that is talked to.
+        text = f"{what} names nobody whose certificate could be checked; write `hosts`, `sni` or `subjectAltNames`."
+        return Problem(at=at, reason=Reason.UNSAFE, message=text)
     return ClientTls(
         sni=sni,
         verify=not written.insecure_skip_verify,
@@ -243,10 +243,12 @@ def _metadata_trap(destination: Destination) -> str | None:
     for endpoint in destination.endpoints:
         if _is_address(endpoint.host):
             address = ipaddress.ip_address(endpoint.host)
+            # ::ffff:169.254.169.254 is the same place.
+            address = getattr(address, "ipv4_mapped", None) or address
             if address.is_link_local or str(address) in _METADATA_ADDRESSES:
                 return (
-                    f"{destination.owner} leads to {endpoint.host}, an address of the machine's own cloud metadata or link; "
-                    "requests of callers are not sent there. Write another address."
+                    f"{destination.owner} leads to {endpoint.host}, an address of the machine's own cloud metadata or "
+                    "link; requests of callers are not sent there. Write another address."
                 )
     return None
 

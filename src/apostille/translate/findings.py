@@ -18,9 +18,7 @@ class Ledger:
 
     def add(self, resource: Resource[Spec], problem: Problem, effect: Effect) -> None:
         self._findings.append(
-            Finding(
-                ref=resource.ref, origin=resource.positions.origin(problem.at), problem=problem, effect=effect
-            )
+            Finding(ref=resource.ref, origin=resource.positions.origin(problem.at), problem=problem, effect=effect)
         )
 
     def note(self, resource: Resource[Spec], at: FieldPath, reason: Reason, message: str, effect: Effect) -> None:

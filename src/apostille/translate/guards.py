@@ -32,7 +32,7 @@ from apostille.translate.scope import PolicyScope
 
 # Steps of Gloo that are known and not built: named as such, and shut.
 _UNBUILT_STEPS = frozenset(
-    "basicAuth hmacAuth jwt ldap oauth oauth2 opaAuth opaServerAuth pluginAuth portalAuth".split()
+    ["basicAuth", "hmacAuth", "jwt", "ldap", "oauth", "oauth2", "opaAuth", "opaServerAuth", "pluginAuth", "portalAuth"]
 )
 _CONFIG: FieldPath = ("spec", "config")
 
@@ -126,7 +126,7 @@ class GuardCompiler:
         limit = server.request_body.max_request_bytes if server.request_body else None
         wants_body = any(step.headers.body for step in steps)
         if wants_body and limit is None:
-            text = "A step wants the client's body, which is sent only if the ExtAuthServer has `requestBody`; add it there."
+            text = "A step wants the client's body, and the ExtAuthServer has no `requestBody`; add it there."
             self._shut(policy, _CONFIG, Reason.CONFLICT, text)
             return shut
         deadline = server.request_timeout // timedelta(milliseconds=1) or 1
@@ -150,7 +150,7 @@ class GuardCompiler:
         at = (*_CONFIG, "glooAuth")
         sound = True
         if auth.boolean_expr is not None:
-            text = "`booleanExpr` is not built: every covered route answers 500. Without it all steps must pass, in order."
+            text = "`booleanExpr` is not built: every covered route answers 500. Without it all steps must pass."
             self._shut(policy, (*at, "booleanExpr"), Reason.NOT_BUILT, text)
             sound = False
         steps: list[Step] = []
@@ -212,7 +212,10 @@ class GuardCompiler:
             ("clearRouteCache", server.spec.clear_route_cache),
         ):
             if written:
-                text = f"`{field_name}` stays off: no decision means no access, and who was let in for one route stays on it."
+                text = (
+                    f"`{field_name}` stays off: no decision means no access, "
+                    "and who was let in for one route stays on it."
+                )
                 self._ledger.note(server, ("spec", field_name), Reason.UNSAFE, text, Effect.IGNORED)
         return server.spec
 

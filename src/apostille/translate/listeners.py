@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from apostille.base.hostnames import covers
+from apostille.base.refs import Ref
 from apostille.model.gateway import Listener, VirtualHost
 from apostille.model.route import Route
 from apostille.resources.broken import BrokenItem
@@ -52,12 +53,15 @@ def compile_listeners(snapshot: Snapshot, ports: Mapping[str, int], ledger: Ledg
                 )
                 ledger.note(gateway, (*at, "port"), Reason.MISSING_FIELD, text, Effect.REJECTED)
                 continue
-            taken = next((each for each in opened if each.port == number != 0), None)
+            name = f"{gateway.ref.namespace}/{gateway.ref.name}/{spec.port.value}"
+            taken = next((each for each in opened if each.name == name or each.port == number != 0), None)
             if taken is not None:
-                text = f"Port {number} is taken by {taken.gateway.ref}, which is older; choose another port."
+                owner = f"{taken.gateway.ref}, which is older"
+                if taken.gateway.ref == gateway.ref:
+                    owner = "a listener above this one"
+                text = f"Port {number} is taken by {owner}; choose another port."
                 ledger.note(gateway, (*at, "port"), Reason.CONFLICT, text, Effect.REJECTED)
                 continue
-            name = f"{gateway.ref.namespace}/{gateway.ref.name}/{spec.port.value}"
             opened.append(OpenListener(gateway=gateway, spec=spec, name=name, port=number))
     return tuple(sorted(opened, key=lambda each: each.name))
 
@@ -84,13 +88,13 @@ def attach_tables(
     ledger: Ledger,
 ) -> tuple[Listener, ...]:
     """`tables`: the oldest first, with their routes. Routes of tables that share a host stand in that order."""
-    attached: set[str] = set()
+    attached: dict[Ref, set[str]] = {}
     listeners: list[Listener] = []
     for each in opened:
         hosts: dict[str, list[Route]] = {}
         for table, routes in tables:
             for host in _hosts_on(table, each):
-                attached.add(str(table.ref))
+                attached.setdefault(table.ref, set()).add(host)
                 hosts.setdefault(host, []).extend(
                     r.route for r in routes if r.port is None or r.port == each.written or r.port == each.port
                 )
@@ -106,7 +110,7 @@ def attach_tables(
             )
         )
     for table, _ in tables:
-        _tell_unattached(table, str(table.ref) in attached, ledger)
+        _tell_unattached(table, attached.get(table.ref, set()), ledger)
     return tuple(listeners)
 
 
@@ -136,7 +140,7 @@ def _takes(
     )
 
 
-def _tell_unattached(table: Resource[RouteTable], attached: bool, ledger: Ledger) -> None:
+def _tell_unattached(table: Resource[RouteTable], attached: set[str], ledger: Ledger) -> None:
     spec = table.spec
     if spec is None:
         return
@@ -156,3 +160,8 @@ def _tell_unattached(table: Resource[RouteTable], attached: bool, ledger: Ledger
             "and its `allowedRouteTables` must cover a host of this table."
         )
         ledger.note(table, ("spec", "virtualGateways"), Reason.NOTHING_SELECTED, text, Effect.REJECTED)
+    else:
+        for index, host in enumerate(spec.hosts):
+            if host.lower() not in attached:
+                text = f"No listener takes the host {host}; the gateway's `allowedRouteTables` must cover it."
+                ledger.note(table, ("spec", "hosts", index), Reason.NOTHING_SELECTED, text, Effect.PARTIAL)

@@ -83,5 +83,3 @@ def _selects_port(port: PortSelector | None, to: DestinationFacts) -> bool:
     if port.number is not None:
         return to.port_number in (None, port.number)
     return to.port_name in (None, port.name)
-
-

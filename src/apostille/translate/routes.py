@@ -132,9 +132,7 @@ class RouteCompiler:
             return action
         if match.path.kind is PathKind.REGEX:
             text = "`pathRewrite` replaces a prefix or an exact path; with a regex matcher write `regexRewrite`."
-            self._ledger.note(
-                table, (*at, "forwardTo", "pathRewrite"), Reason.INVALID_VALUE, text, Effect.REPLACED
-            )
+            self._ledger.note(table, (*at, "forwardTo", "pathRewrite"), Reason.INVALID_VALUE, text, Effect.REPLACED)
             return Respond(status=500, reason=ROUTE_INVALID)
         return replace(action, path_rewrite=compile_path_rewrite(match.path, written))
 
@@ -153,8 +151,9 @@ class RouteCompiler:
         )
 
     def _strip(self, action: Action, program: Program | None) -> Strip:
-        reads = {name for step in program.steps for name in step.headers.reads} if program else set()
-        names = {*self._stripped, *(name for step in program.steps for name in step.headers.writes)} if program else set(self._stripped)
+        steps = program.steps if program else ()
+        reads = {name for step in steps for name in step.headers.reads}
+        names = {*self._stripped, *(name for step in steps for name in step.headers.writes)}
         # An internal service without a guard may well have an authentication of its own.
         private = program is not None or (isinstance(action, Forward) and action.external)
         if private:
@@ -175,9 +174,7 @@ class RouteCompiler:
             matches.append(compiled)
         return matches, any(compiled.match is None for compiled in matches)
 
-    def _compile_action(
-        self, table: Resource[RouteTable], spec: RouteTable, item: HTTPRoute, at: FieldPath
-    ) -> Action:
+    def _compile_action(self, table: Resource[RouteTable], spec: RouteTable, item: HTTPRoute, at: FieldPath) -> Action:
         refused = Respond(status=500, reason=ROUTE_INVALID)
         for field, written in (("delegate", item.delegate), ("graphql", item.graphql)):
             if written is not None:
@@ -267,13 +264,13 @@ def _trap(route: Route, head: HTTPRoute | RouteHead) -> Route | None:
         return None
     written = _path_rewrite(head)
     rewrite = PathRewrite(replacement=written or "/") if written is not None else action.path_rewrite
-    path = rewrite_trap(route.match.path, rewrite)
-    if path is None:
+    match = rewrite_trap(route.match, rewrite)
+    if match is None:
         return None
     return replace(
         route,
         name=f"{route.name}!",
-        match=replace(route.match, path=path),
+        match=match,
         action=Respond(status=400, reason=PATH_REFUSED),
         guard=None,
         strip=Strip(),
@@ -283,9 +280,7 @@ def _trap(route: Route, head: HTTPRoute | RouteHead) -> Route | None:
 def _refused(route: TableRoute) -> TableRoute:
     return replace(
         route,
-        route=replace(
-            route.route, action=Respond(status=500, reason=ROUTE_INVALID), guard=None, strip=Strip()
-        ),
+        route=replace(route.route, action=Respond(status=500, reason=ROUTE_INVALID), guard=None, strip=Strip()),
     )
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
 from google.protobuf.struct_pb2 import Struct
 
 from apostille.xds.names import (
+    ASKED_HOST,
+    ASKED_ID,
+    ASKED_PATH,
     CONSUMER_HEADER,
     EXT_AUTHZ,
     METADATA,
@@ -17,14 +22,22 @@ from apostille.xds.names import (
 )
 from apostille.xds.packing import emit_any
 
+
+
+def _asked(key: str, command: str, parameter: str) -> str:
+    """What the filter chain has noted, or what stands in a request that was refused before it got there."""
+    operators = [{"command": "FILTER_STATE", "param": f"{key}:PLAIN"}, {"command": command, "param": parameter}]
+    return f"%COALESCE({json.dumps({'operators': operators})})%"
+
+
 # Field of the log line to Envoy's command operator; docs/reference/access-log.md explains each.
 FIELDS = {
     "time": "%START_TIME%",
-    "request_id": "%REQ(X-REQUEST-ID)%",
+    "request_id": _asked(ASKED_ID, "REQ", "X-REQUEST-ID"),
     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
     "method": "%REQ(:METHOD)%",
-    "host": "%REQ(:AUTHORITY)%",
-    "path": "%PATH(NQ:PATH)%",
+    "host": _asked(ASKED_HOST, "REQ", ":AUTHORITY"),
+    "path": _asked(ASKED_PATH, "PATH", "NQ:PATH"),
     "protocol": "%PROTOCOL%",
     "route": "%ROUTE_NAME%",
     "table": f"%METADATA(ROUTE:{METADATA}:{METADATA_TABLE})%",

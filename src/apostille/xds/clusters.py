@@ -131,7 +131,7 @@ def _emit_tls(tls: ClientTls, system_ca: str | None) -> TransportSocket:
 
 
 def _emit_validation(tls: ClientTls, system_ca: str | None) -> CertificateValidationContext:
-    # Envoy's own `system_root_certs` does not count as a CA when names are to be checked as well: it refuses both together.
+    # Envoy's own `system_root_certs` does not count as a CA when names are to be checked too: it refuses both together.
     ca_file = tls.ca_file or system_ca
     return CertificateValidationContext(
         trusted_ca=DataSource(filename=ca_file) if ca_file else None,

@@ -60,9 +60,12 @@ def emit_static(gateway: Gateway, site: Site, own_clusters: Iterable[Json]) -> J
     return {
         "layered_runtime": compile_runtime(),
         "static_resources": {
-            "clusters": [*own_clusters, *(emit_json(emit_cluster(each, site.ca_file)) for each in gateway.destinations)],
+            "clusters": [
+                *own_clusters,
+                *(emit_json(emit_cluster(each, site.ca_file)) for each in gateway.destinations),
+            ],
             "listeners": [emit_json(listener) for listener in listeners],
-        }
+        },
     }
 
 

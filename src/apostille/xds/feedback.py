@@ -135,7 +135,6 @@ class Feedback:
         known[published.snapshot.version] = published
         while len(known) > _REMEMBERED:
             del known[next(iter(known))]
-        self._ring()
 
     def update(self, report: NodeReport) -> None:
         """Told by a stream, whenever its client's state may have changed."""
@@ -166,14 +165,11 @@ class Feedback:
         return published is not None and all(_has_answered(report, published) for report in nodes)
 
     def _tell_change(self, group: str) -> None:
-        self._ring()
+        for bell in self._bells:
+            bell.set()
         for listener in tuple(self._on_change):
             with _spared():
                 listener(group)
-
-    def _ring(self) -> None:
-        for bell in self._bells:
-            bell.set()
 
 
 # Far more than can be in doubt at a time; it only keeps the list from growing for ever.

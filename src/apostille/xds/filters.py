@@ -1,11 +1,13 @@
-"""The HTTP filter chain of every listener, in order: strip, ask the auth service, route."""
+"""The HTTP filter chain of every listener, in order: note what was asked for, strip, ask the auth service, route."""
 
 from __future__ import annotations
 
 from typing import cast
 
-from envoy.config.core.v3.base_pb2 import HeaderValue, RetryPolicy
+from envoy.config.core.v3.base_pb2 import DataSource, HeaderValue, RetryPolicy
 from envoy.config.core.v3.http_uri_pb2 import HttpUri
+from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
 from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import (
     AuthorizationRequest,
     AuthorizationResponse,
@@ -14,6 +16,7 @@ from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import (
 )
 from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutation
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import ListStringMatcher, StringMatcher
@@ -23,6 +26,9 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from apostille.proxy.bootstrap import AUTH_CLUSTER
 from apostille.xds.names import (
+    ASKED_HOST,
+    ASKED_ID,
+    ASKED_PATH,
     CHECK_PREFIX,
     CONSUMER_HEADER,
     EXT_AUTHZ,
@@ -34,6 +40,7 @@ from apostille.xds.names import (
     PROGRAM_HEADER,
     ROUTE_HEADER,
     ROUTER,
+    SET_FILTER_STATE,
     STATUS_HEADER,
 )
 from apostille.xds.packing import emit_any
@@ -50,10 +57,30 @@ _PATIENCE_MS = 250
 def emit_filters(deadline_ms: int, status_on_error: int) -> list[HttpFilter]:
     """`deadline_ms`: the longest a chain may take. `status_on_error`: the answer when the service cannot be asked."""
     return [
+        HttpFilter(name=SET_FILTER_STATE, typed_config=emit_any(_emit_notes())),
         HttpFilter(name=HEADER_MUTATION, typed_config=emit_any(HeaderMutation())),
         HttpFilter(name=EXT_AUTHZ, typed_config=emit_any(_emit_ext_authz(deadline_ms, status_on_error))),
         HttpFilter(name=ROUTER, typed_config=emit_any(Router(suppress_envoy_headers=True))),
     ]
+
+
+def _emit_notes() -> SetFilterState:
+    """What came in, for the access log: rewrites change it in place, and what a foreign service must not see is gone
+    from it by the time that the log is written."""
+    return SetFilterState(
+        on_request_headers=[
+            FilterStateValue(
+                object_key=key,
+                factory_key="envoy.string",
+                format_string=SubstitutionFormatString(text_format_source=DataSource(inline_string=operator)),
+            )
+            for key, operator in (
+                (ASKED_HOST, "%REQ(:AUTHORITY)%"),
+                (ASKED_PATH, "%PATH(NQ:PATH)%"),
+                (ASKED_ID, "%REQ(X-REQUEST-ID)%"),
+            )
+        ]
+    )
 
 
 def _emit_ext_authz(deadline_ms: int, status_on_error: int) -> ExtAuthz:
@@ -72,9 +99,7 @@ def _emit_ext_authz(deadline_ms: int, status_on_error: int) -> ExtAuthz:
             ),
             path_prefix=CHECK_PREFIX,
             # A worker that dies takes its questions along; asking another one is harmless.
-            retry_policy=RetryPolicy(
-                retry_on="connect-failure,refused-stream,reset", num_retries=UInt32Value(value=1)
-            ),
+            retry_policy=RetryPolicy(retry_on="connect-failure,refused-stream,reset", num_retries=UInt32Value(value=1)),
             authorization_request=AuthorizationRequest(
                 headers_to_add=[
                     HeaderValue(key=PROGRAM_HEADER, value=f"%METADATA(ROUTE:{METADATA}:{METADATA_PROGRAM})%"),

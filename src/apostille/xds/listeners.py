@@ -33,7 +33,12 @@ from apostille.xds.names import CARRIED_STATUSES, EXT_AUTHZ, REASON_HEADER, STAT
 from apostille.xds.packing import emit_any
 
 # Answers that Envoy makes up itself say why. UAEX is not here: what the auth service denies has its own reason.
-_REASONS = (("NR", "route_not_found"), ("UH", "no_healthy_upstream"), ("UF", "upstream_unreachable"), ("UC", "upstream_reset"))
+_REASONS = (
+    ("NR", "route_not_found"),
+    ("UH", "no_healthy_upstream"),
+    ("UF", "upstream_unreachable"),
+    ("UC", "upstream_reset"),
+)
 _AUTH_UNAVAILABLE = "auth_unavailable"
 
 

@@ -8,6 +8,11 @@ METADATA_PROGRAM = "program"
 METADATA_POLICY = "policy"
 METADATA_TABLE = "table"
 
+# Filter state of a request: host, path (without query) and id as they came in; the access log reads them.
+ASKED_HOST = "apostille.asked_host"
+ASKED_PATH = "apostille.asked_path"
+ASKED_ID = "apostille.asked_id"
+
 # Headers between Envoy and the auth service. The client's copies never get that far: Envoy overwrites them.
 PROGRAM_HEADER = "x-apostille-program"
 ROUTE_HEADER = "x-apostille-route"
@@ -26,6 +31,7 @@ HEADER_MUTATION = "envoy.filters.http.header_mutation"
 # The same filter in the upstream chain, under a name of its own: Envoy looks a route's settings up by name, and would
 # take away there what the auth service has just set.
 OUTWARD_HYGIENE = "apostille.outward_hygiene"
+SET_FILTER_STATE = "envoy.filters.http.set_filter_state"
 ROUTER = "envoy.filters.http.router"
 UPSTREAM_CODEC = "envoy.filters.http.upstream_codec"
 HTTP_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"

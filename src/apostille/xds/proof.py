@@ -51,7 +51,9 @@ async def prove(gateway: Gateway, judge: Judge) -> Proven:
         return Proven(gateway=gateway, refusals=())
     refusals: list[Refusal] = []
 
-    async def sound(kind: Callable[[T], tuple[Ref, str]], items: Sequence[T], build: Callable[[Sequence[T]], Gateway]) -> set[int]:
+    async def sound(
+        kind: Callable[[T], tuple[Ref, str]], items: Sequence[T], build: Callable[[Sequence[T]], Gateway]
+    ) -> set[int]:
         offenders = await _offenders(items, lambda some: judge(build(some)))
         for index, words in offenders.items():
             owner, what = kind(items[index])
@@ -65,10 +67,15 @@ async def prove(gateway: Gateway, judge: Judge) -> Proven:
     proven = _without_destinations(gateway, {gateway.destinations[i].name for i in bad})
 
     hollow = [replace(listener, virtual_hosts=()) for listener in proven.listeners]
-    bad = await sound(lambda l: (l.owner, l.name), hollow, lambda some: replace(bare, listeners=tuple(some)))
-    proven = replace(proven, listeners=tuple(l for i, l in enumerate(proven.listeners) if i not in bad))
+    bad = await sound(lambda each: (each.owner, each.name), hollow, lambda some: replace(bare, listeners=tuple(some)))
+    proven = replace(proven, listeners=tuple(each for i, each in enumerate(proven.listeners) if i not in bad))
 
-    routes = [_Place(listener, host, route) for listener in proven.listeners for host in listener.virtual_hosts for route in host.routes]
+    routes = [
+        _Place(listener, host, route)
+        for listener in proven.listeners
+        for host in listener.virtual_hosts
+        for route in host.routes
+    ]
     with_clusters = replace(bare, destinations=proven.destinations)
     bad = await sound(
         lambda p: (p.route.owner, p.route.name),
@@ -177,7 +184,9 @@ async def _with_replacements(gateway: Gateway, refused: set[str], judge: Judge) 
         if route.name in refused
     ]
     bare = replace(replaced, listeners=())
-    lost = {places[i].route.name for i in await _offenders(places, lambda some: judge(replace(bare, listeners=_only(some))))}
+    lost = {
+        places[i].route.name for i in await _offenders(places, lambda some: judge(replace(bare, listeners=_only(some))))
+    }
     if not lost:
         return replaced
     shut: set[tuple[Ref, str]] = set()

@@ -25,6 +25,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
+from apostille.base.limits import MAX_BODY_BYTES
 from apostille.model.gateway import Listener, VirtualHost
 from apostille.model.route import (
     Forward,
@@ -69,6 +70,7 @@ def emit_route_configuration(listener: Listener) -> RouteConfiguration:
         # So that the removal above does not take what a route of ours adds.
         most_specific_header_mutations_wins=True,
         ignore_port_in_host_matching=True,
+        max_direct_response_body_size_bytes=UInt32Value(value=MAX_BODY_BYTES),
     )
 
 

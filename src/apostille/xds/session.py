@@ -152,7 +152,7 @@ class _Subscription:
             middle = len(names) // 2
             self.suspects += [frozenset(names[middle:]), frozenset(names[:middle])]
             return False
-        self.refused.update((name, (version, nack)) for name, version in flight.sent.items())
+        self.refused.update((name, (version, nack)) for name, version in flight.sent.items() if self.covers(name))
         return True
 
     def next_part(self, changes: Mapping[str, str]) -> Mapping[str, str]:

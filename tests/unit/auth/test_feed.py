@@ -122,6 +122,14 @@ async def test_what_is_published_is_put_and_what_is_deleted_is_dropped(plane: Pl
         assert plane.feedback.nodes(AUTH_GROUP)[0].node == "worker-1"
 
 
+async def test_six_megabytes_are_not_too_much(plane: Plane) -> None:
+    sink = Sink()
+    await plane.start()
+    async with following(plane, sink):
+        assert (await plane.publish(programs={"big": bytes(6 * 1024 * 1024)})).acked
+        assert len(sink.programs["big"]) == 6 * 1024 * 1024
+
+
 async def test_key_rings_are_there_before_the_programs_that_use_them(plane: Plane) -> None:
     sink = Sink()
     await plane.start()

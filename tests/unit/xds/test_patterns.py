@@ -18,7 +18,9 @@ def test_excluded_names_and_pseudo_headers_do_not_match(name: str) -> None:
     assert re2.fullmatch(everything_but(NAMES, PREFIXES), name) is None
 
 
-@pytest.mark.parametrize("name", ["authorization", "dat", "dates", "serve", "x-envoy", "x-apostill", "x", "content-type"])
+@pytest.mark.parametrize(
+    "name", ["authorization", "dat", "dates", "serve", "x-envoy", "x-apostill", "x", "content-type"]
+)
 def test_neighbours_of_excluded_names_match(name: str) -> None:
     assert re2.fullmatch(everything_but(NAMES, PREFIXES), name) is not None
 

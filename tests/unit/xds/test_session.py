@@ -222,6 +222,15 @@ def test_the_end_of_a_name_under_a_wildcard_is_answered_with_what_the_wildcard_h
     assert talk.settle() == [(CLUSTER, ["a"], [])]
 
 
+def test_a_wildcard_that_comes_after_names_is_answered_though_there_is_nothing_more() -> None:
+    talk = Talk()
+    talk.publish({CLUSTER: {"a": b"1"}})
+    talk.ask(CLUSTER, "a")
+    assert talk.settle() == [(CLUSTER, ["a"], [])]
+    talk.ask(CLUSTER, "*")
+    assert talk.settle() == [(CLUSTER, [], [])]
+
+
 def test_a_wildcard_stays_when_names_are_added_to_it() -> None:
     talk = build_envoy({CLUSTER: {"a": b"1", "b": b"1"}})
     talk.ask(CLUSTER, "a")
@@ -238,6 +247,16 @@ def test_what_is_dropped_while_on_its_way_and_asked_for_again_is_sent_again() ->
     talk.ask(ROUTE, unsubscribe=["r"])
     talk.ask(ROUTE, "r")
     assert talk.settle() == [(ROUTE, ["r"], [])]
+
+
+def test_a_refusal_of_what_is_no_longer_wanted_is_not_held_against_the_client() -> None:
+    talk = Talk()
+    talk.publish({ROUTE: {"r": b"1"}})
+    talk.ask(ROUTE, "r")
+    talk.advance()
+    talk.ask(ROUTE, unsubscribe=["r"])
+    assert talk.nack(ROUTE)
+    assert talk.report().refusals == ()
 
 
 def test_a_listener_without_its_routes_is_not_agreed() -> None:
