@@ -1,8 +1,8 @@
 """Write the generated parts of docs/reference/ from the code: fields, reasons, metrics, log lines, commands.
 
-A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; the rest of a page is written by hand.
-Names, types and defaults come from the code, explanations from docs/reference/notes.yaml. A name without an explanation,
-or an explanation without a name, is an error. ``--check`` changes nothing and fails when a page is not up to date.
+A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; the rest is written by hand. Names,
+types and defaults come from the code, explanations from docs/reference/notes.yaml. A name without an explanation is an
+error. ``--check`` changes nothing and fails when a page is not up to date.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
@@ -28,6 +28,8 @@ from pydantic.fields import FieldInfo
 
 from apostille.auth.decisions import Decision, DecisionLog, DecisionMetrics, json_logger
 from apostille.base.clock import SystemClock
+from apostille.control import app as _control_plane  # noqa: F401 - loaded, so that its reasons are found
+from apostille.control import worker as _auth_worker  # noqa: F401 - the same
 from apostille.control.metrics import ControlMetrics
 from apostille.observe.scrape import scrape
 from apostille.resources.kinds import KINDS, Kind, Support
@@ -39,19 +41,24 @@ from apostille.xds.feedback import Nack
 from apostille.xds.listeners import _REASONS as LOCAL_REASONS  # the flags of Envoy that get a reason of ours
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ROOT / "src" / "apostille"
 PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 COLUMNS = 100
 _REFERENCE = "#/$defs/"
-# Calls whose reason a client sees; the position is that of the reason where it is not given by name.
-_ANSWERING = {"Deny": 9, "Respond": 9, "replace": 9, "refused_route": 1, "_reason_for": 1}
+# Calls whose reason a client sees, and where the reason stands when it is not given by name.
+_ANSWERING: Mapping[str, int | None] = {
+    "Deny": None,
+    "Respond": None,
+    "replace": None,
+    "refused_route": 1,
+    "_reason_for": 1,
+}
 
 Notes = Mapping[str, Any]  # Any: the tree of notes.yaml
 Json = Mapping[str, Any]  # Any: a JSON Schema
 
 
 class Incomplete(Exception):
-    """Code and notes.yaml do not name the same things."""
+    """The code has a name that notes.yaml does not explain."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -63,13 +70,13 @@ def _cell(value: object) -> str:
     return " ".join(str(value).split()).replace("|", "\\|")
 
 
-def noted(notes: Notes, part: str, names: Sequence[str]) -> Mapping[str, Any]:
-    """The notes of a part, for exactly these names."""
+def noted(notes: Notes, part: str, names: Iterable[str]) -> Mapping[str, Any]:
+    """The notes of a part for these names, in the order of the notes."""
     found: Mapping[str, Any] = notes[part]
-    missing, left_over = sorted(set(names) - set(found)), sorted(set(found) - set(names))
-    if missing or left_over:
-        raise Incomplete(f"notes.yaml, {part}: missing {missing}, no longer in the code {left_over}")
-    return found
+    wanted = set(names)
+    if wanted - set(found):
+        raise Incomplete(f"notes.yaml, {part}: missing {sorted(wanted - set(found))}")
+    return {name: note for name, note in found.items() if name in wanted}
 
 
 # --- resources ------------------------------------------------------------------------------------------------------
@@ -136,7 +143,7 @@ def here(note: str) -> tuple[str, str]:
         if note.startswith(state):
             rest = note.removeprefix(state).lstrip(",: ")
             return f"**{state}**", rest
-    return "acts", note
+    return "acted on", note
 
 
 def spec_classes(spec: type[Spec] = Spec) -> Iterator[type[Spec]]:
@@ -160,16 +167,20 @@ def emit_fields(notes: Notes) -> str:
         before = set(seen)
         specs_below(spec, seen)
         for name in [name for name in seen if name not in before]:
-            text += title if name == spec.__name__ else f"#### {name}\n\n"
-            text += _fields_of(name, seen[name], classes[name], notes["fields"].get(name, {})) + "\n"
-    noted(notes, "fields", list(seen))
+            head = title if name == spec.__name__ else f"#### {name}\n\n"
+            found = _fields_of(name, seen[name], classes[name], notes["fields"].get(name, {}))
+            text += f"{head}{found}\n"
     return text
 
 
 def _fields_of(name: str, schema: Json, spec: type[Spec], notes: Mapping[str, str]) -> str:
     fields = {info.alias or plain: info for plain, info in spec.model_fields.items()}
     if set(fields) != set(notes):
-        raise Incomplete(f"notes.yaml, fields.{name}: {sorted(set(fields) ^ set(notes))} is in one and not in the other")
+        raise Incomplete(
+            f"notes.yaml, fields.{name}: {sorted(set(fields) ^ set(notes))} is in one and not in the other"
+        )
+    if not fields:
+        return "No field of its own.\n"
     rows = []
     for field, property_ in schema["properties"].items():
         state, note = here(notes[field])
@@ -203,11 +214,12 @@ def emit_effects(notes: Notes) -> str:
     return table(("effect", "severity", "what a client gets"), rows)
 
 
-def answer_reasons(sources: Path = SOURCES) -> set[str]:
-    """Every value of ``x-apostille-reason`` that the code can give, read from its syntax trees."""
+def answer_reasons() -> set[str]:
+    """Every value of ``x-apostille-reason`` that the running product can give, read from its syntax trees."""
     found = {reason for _, reason in LOCAL_REASONS}
-    for source in sorted(sources.rglob("*.py")):
-        tree = ast.parse(source.read_text(encoding="utf-8"))
+    loaded = [module.__file__ for name, module in sys.modules.items() if name.startswith("apostille.")]
+    for source in sorted(file for file in loaded if file is not None):
+        tree = ast.parse(Path(source).read_text(encoding="utf-8"))
         constants = {
             target.id: node.value.value
             for node in tree.body
@@ -229,11 +241,13 @@ def _reason_of(call: ast.Call) -> ast.expr | None:
         return None
     by_name = next((keyword.value for keyword in call.keywords if keyword.arg == "reason"), None)
     position = _ANSWERING[name]
-    return by_name if by_name is not None else call.args[position] if len(call.args) > position else None
+    if by_name is not None or position is None or len(call.args) <= position:
+        return by_name
+    return call.args[position]
 
 
 def emit_answers(notes: Notes) -> str:
-    texts = noted(notes, "answers", sorted(answer_reasons()))
+    texts = noted(notes, "answers", answer_reasons())
     return table(("`x-apostille-reason`", "status", "meaning"), [(f"`{n}`", s, text) for n, (s, text) in texts.items()])
 
 
@@ -242,8 +256,7 @@ def emit_answers(notes: Notes) -> str:
 
 def emit_access_log(notes: Notes) -> str:
     texts = noted(notes, "access_log", list(FIELDS))
-    rows = [(f"`{name}`", texts[name], f"`{operator}`") for name, operator in FIELDS.items()]
-    return table(("field", "meaning", "Envoy's operator"), rows)
+    return table(("field", "meaning"), [(f"`{name}`", texts[name]) for name in FIELDS])
 
 
 _DECISION = Decision(
@@ -309,7 +322,9 @@ def emit_commands(_notes: Notes) -> str:
         arguments = [*([name] if name else []), "--help"]
         environment = {"COLUMNS": str(COLUMNS), "TERMINAL_WIDTH": str(COLUMNS)}
         said = CliRunner().invoke(app, arguments, prog_name="apostille", env=environment).output
-        hidden = "Started by `apostille run`; hidden in the list of commands.\n\n" if name and names[name].hidden else ""
+        hidden = (
+            "Started by `apostille run`; hidden in the list of commands.\n\n" if name and names[name].hidden else ""
+        )
         text += f"### {title}\n\n{hidden}```text\n{said.strip()}\n```\n\n"
     return text
 

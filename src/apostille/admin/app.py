@@ -17,7 +17,7 @@ Json = Mapping[str, object]
 class AdminViews:
     """What the pages show. `readiness` and `status` are JSON objects; ``ready`` in the former decides 200 or 503."""
 
-    readiness: Callable[[], Json]
+    readiness: Callable[[], Awaitable[Json]]
     status: Callable[[], Json]
     metrics: Callable[[], Awaitable[str]]
 
@@ -27,7 +27,7 @@ def build_admin(views: AdminViews) -> Starlette:
         return PlainTextResponse("ok\n")
 
     async def readyz(_request: Request) -> Response:
-        readiness = views.readiness()
+        readiness = await views.readiness()
         return JSONResponse(dict(readiness), status_code=200 if readiness.get("ready") else 503)
 
     async def status(_request: Request) -> Response:

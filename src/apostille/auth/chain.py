@@ -7,13 +7,18 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from apostille.auth.contract import Allow, AuthRequest, Deny, Headers
+from apostille.auth.contract import Allow, AuthRequest, Deny, Headers, OutboundRequest, Signed
 from apostille.auth.programs import StartedProgram
+from apostille.auth.target import rewrite_path
 from apostille.base.headers import is_header_value, is_settable_name, is_upstream_name
 
 DEADLINE = "auth_deadline"
 STEP_FAILED = "step_failed"
 INVALID_HEADER = "invalid_header"
+SIGN_FAILED = "sign_failed"
+
+# Stands for the step's name in logs where it is the outbound policy that decided.
+SIGN = "outbound"
 
 _REASON = re.compile(r"[a-z0-9_-]{1,64}")
 
@@ -23,12 +28,13 @@ class ChainResult:
     """`verdict` is what the whole chain says; an Allow holds the merged headers, one value per name, in lower case.
 
     `step`: who decided; None when all steps allowed. `remove`: the client's headers that must not reach the upstream.
-    `bypassed`: steps that could not be asked and were passed over at their author's word.
+    `target`: the path to send, where that is decided here and not by the route. `bypassed`: steps that could not be asked and were passed over at their author's word.
     """
 
     verdict: Allow | Deny
     step: str | None = None
     remove: tuple[str, ...] = ()
+    target: str | None = None
     consumer: str | None = None
     bypassed: tuple[str, ...] = ()
 
@@ -41,6 +47,7 @@ async def run_chain(started: StartedProgram, request: AuthRequest) -> ChainResul
     cause: str | None = None
     name = ""
     denial: Deny | None = None
+    signed: Signed | None = None
     limit = asyncio.timeout(started.program.deadline_ms / 1000)
     try:
         async with limit:
@@ -63,6 +70,10 @@ async def run_chain(started: StartedProgram, request: AuthRequest) -> ChainResul
                     cause = verdict.cause
                 if verdict.state is not None:
                     request = replace(request, state=verdict.state)
+            if denial is None and started.signer is not None:
+                name = SIGN
+                outcome = await _sign(started, request, headers, consumer)
+                denial, signed = (outcome, None) if isinstance(outcome, Deny) else (None, outcome)
     except TimeoutError:
         pass
     # Asked for here and not in the handler above: a step that swallows its cancellation must not win time by it.
@@ -70,12 +81,48 @@ async def run_chain(started: StartedProgram, request: AuthRequest) -> ChainResul
         denial = Deny(status=503, reason=DEADLINE, broken=True)
     if denial is not None:
         return ChainResult(verdict=denial, step=name, consumer=consumer, bypassed=tuple(bypassed))
+    removable = started.removable | set(signed.remove) if signed is not None else started.removable
     return ChainResult(
         verdict=Allow(set_headers=tuple(headers.items()), consumer=consumer, bypassed=bool(bypassed), cause=cause),
-        remove=tuple(sorted(started.removable - headers.keys())),
+        remove=tuple(sorted(removable - headers.keys())),
+        target=signed.path if signed is not None else None,
         consumer=consumer,
         bypassed=tuple(bypassed),
     )
+
+
+async def _sign(
+    started: StartedProgram, request: AuthRequest, headers: dict[str, str], consumer: str | None
+) -> Signed | Deny:
+    """What the destination demands goes into `headers`, over what steps have set there."""
+    outbound = started.program.outbound
+    if outbound is None or started.signer is None:
+        return Deny(status=503, reason=SIGN_FAILED, broken=True)
+    path, mark, query = request.path.partition("?")
+    seen = {name: value for name, value in request.headers.items() if name not in started.removable}
+    try:
+        outcome = await started.signer.sign(
+            OutboundRequest(
+                method=request.method,
+                host=outbound.target.host,
+                path=rewrite_path(path, outbound.target),
+                query=query if mark else None,
+                tls=outbound.target.tls,
+                headers={**seen, **headers},
+                consumer=consumer,
+                length=request.length,
+                chunked=request.chunked,
+                body=request.body,
+                body_complete=request.body_complete,
+            )
+        )
+    except Exception as error:  # noqa: BLE001 - an integration may be anyone's code, and broken means nothing is sent
+        return Deny(status=503, reason=SIGN_FAILED, broken=True, cause=type(error).__name__)
+    if isinstance(outcome, Deny):
+        return _checked_denial(outcome)
+    if not _merge(headers, Allow(set_headers=outcome.headers)) or not is_header_value(outcome.path):
+        return Deny(status=500, reason=INVALID_HEADER, broken=True)
+    return outcome
 
 
 def _merge(headers: dict[str, str], verdict: Allow) -> bool:

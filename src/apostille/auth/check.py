@@ -22,6 +22,10 @@ PATH_HEADER = "x-apostille-path"
 REASON_HEADER = "x-apostille-reason"
 CONSUMER_HEADER = "x-apostille-consumer"
 STATUS_HEADER = "x-apostille-status"
+TARGET_HEADER = "x-apostille-target"
+LENGTH_HEADER = "x-apostille-length"
+ENCODING_HEADER = "x-apostille-transfer-encoding"
+PARTIAL_HEADER = "x-envoy-auth-partial-body"
 REMOVE_HEADER = "x-envoy-auth-headers-to-remove"
 REQUEST_ID_HEADER = "x-request-id"
 
@@ -31,6 +35,8 @@ _CARRIER = 403
 CARRIED_STATUSES = (500, 501, 502, 503, 504)
 
 _OURS = "x-apostille-"
+# How Envoy writes a header that is not there.
+_ABSENT = "-"
 # Of the check request itself: Envoy writes a length of 0 here whatever the client's body is.
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 _REQUEST_ID_MAX = 128
@@ -72,8 +78,19 @@ def parse_check(method: str, path: str, query: str, items: Iterable[tuple[str, s
         program=ours.get(PROGRAM_HEADER, ""),
         route=ours.get(ROUTE_HEADER, ""),
         request_id=headers.get(REQUEST_ID_HEADER, "")[:_REQUEST_ID_MAX],
-        request=AuthRequest(method=method, path=spelled, headers=headers),
+        request=AuthRequest(
+            method=method,
+            path=spelled,
+            headers=headers,
+            body_complete=headers.pop(PARTIAL_HEADER, None) == "false",
+            length=_length(ours.get(LENGTH_HEADER)),
+            chunked=ours.get(ENCODING_HEADER, _ABSENT) != _ABSENT,
+        ),
     )
+
+
+def _length(written: str | None) -> int | None:
+    return int(written) if written is not None and written.isascii() and written.isdigit() else None
 
 
 def emit_answer(result: ChainResult) -> Answer:
@@ -83,6 +100,8 @@ def emit_answer(result: ChainResult) -> Answer:
             headers = list(allow.set_headers)
             if result.remove:
                 headers.append((REMOVE_HEADER, ", ".join(result.remove)))
+            if result.target is not None:
+                headers.append((TARGET_HEADER, result.target))
             if result.consumer and is_header_value(result.consumer):
                 headers.append((CONSUMER_HEADER, result.consumer))
             return Answer(status=200, headers=headers)

@@ -10,6 +10,8 @@ import aiohttp
 
 from apostille.base.clock import Clock
 from apostille.model.auth import Key
+from apostille.model.credentials import Source
+from apostille.signing.sigv4 import Credentials
 
 State = Mapping[str, object]
 Headers = tuple[tuple[str, str], ...]
@@ -20,7 +22,9 @@ class AuthRequest:
     """The client's request as a step sees it.
 
     `path` is the path with its query, as on the wire. Header names are in lower case; several header lines
-    of one name reach us joined with commas (Envoy does that). `body` is None unless the program asked for it.
+    of one name reach us joined with commas (Envoy does that). `body` is None unless the program asked for it,
+    and `body_complete` says whether that is all of it. `length`: the client's content-length, None where it said none;
+    `chunked`: its body comes in chunks, whose length nobody knows yet.
     `state` is what earlier steps left; a step never changes it, it returns a new one.
     All but the method may hold credentials, so nothing else is shown by `repr`.
     """
@@ -29,6 +33,9 @@ class AuthRequest:
     path: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(default=None, repr=False)
+    body_complete: bool = False
+    length: int | None = None
+    chunked: bool = False
     state: State = field(default_factory=dict, repr=False)
 
 
@@ -75,6 +82,44 @@ class AuthStep(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboundRequest:
+    """The request as it will be sent, before it carries what its destination demands.
+
+    `path` is rewritten already, in the client's spelling; `query` is what stands after the question mark, or None.
+    `length`: the client's content-length, None where it said none; `chunked`: its body comes in chunks.
+    `body`: what Envoy holds of it, None when it was not to be held; `body_complete`: that is all of it.
+    `headers`: the client's, and over them what the steps of the chain have set.
+    """
+
+    method: str
+    host: str
+    path: str = field(repr=False)
+    query: str | None = field(default=None, repr=False)
+    tls: bool = False
+    headers: Mapping[str, str] = field(repr=False)
+    consumer: str | None = None
+    length: int | None = None
+    chunked: bool = False
+    body: bytes | None = field(default=None, repr=False)
+    body_complete: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """`path` is what is sent, to the byte. `headers` replace, `remove` take away what must not go along."""
+
+    path: str
+    headers: Headers = field(default=(), repr=False)
+    remove: tuple[str, ...] = ()
+
+
+class Signer(Protocol):
+    async def sign(self, request: OutboundRequest, /) -> Signed | Deny:
+        """Raising means broken: nothing is sent, the caller gets 503."""
+        ...
+
+
 class KeyRings(Protocol):
     def find(self, ring: str, key: str, /) -> Key | None:
         """The key in the ring, or None.
@@ -95,6 +140,41 @@ class StepTools:
     clock: Clock
     keyrings: KeyRings
     http: aiohttp.ClientSession
+
+
+class CredentialLease(Protocol):
+    async def get(self, consumer: str | None = None) -> Credentials:
+        """What to sign with now. `consumer`: who is calling, for sources that take a role for each.
+
+        Raises CredentialsUnavailable when there is nothing to sign with: then nothing is sent.
+        """
+        ...
+
+
+class CredentialSources(Protocol):
+    def lease(self, source: Source, /) -> CredentialLease:
+        """Credentials of just this source, fetched and refreshed off the request path for as long as the lease lives."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerTools:
+    """What an integration may use."""
+
+    clock: Clock
+    credentials: CredentialSources
+
+
+class SignerRunner(Protocol):
+    """The run-time half of an integration kind; `config` is the frozen dataclass it was compiled to."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def config(self) -> type: ...
+
+    def start(self, config: object, tools: SignerTools, /) -> Signer: ...
 
 
 class StepRunner(Protocol):

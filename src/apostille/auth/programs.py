@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from apostille.auth.codec import CodecError, parse_keyring, parse_program
-from apostille.auth.contract import AuthStep, StepRunner, StepTools
+from apostille.auth.contract import AuthStep, Signer, SignerRunner, SignerTools, StepRunner, StepTools
 from apostille.auth.keyrings import KeyRingStore
 from apostille.model.auth import Program
+from apostille.model.outbound import Outbound
 
 
 class ProgramError(ValueError):
@@ -23,14 +24,17 @@ class StartedProgram:
     steps: tuple[tuple[str, AuthStep], ...]
     removable: frozenset[str]
     wants_body: bool
+    signer: Signer | None = None
 
     @property
     def policy(self) -> str:
         return f"{self.program.policy.namespace}/{self.program.policy.name}"
 
 
-def start_program(program: Program, kinds: Mapping[str, StepRunner], tools: StepTools) -> StartedProgram:
-    """Raises whatever a step's start raises."""
+def start_program(
+    program: Program, kinds: Mapping[str, StepRunner], tools: StepTools, signing: Signing | None = None
+) -> StartedProgram:
+    """Raises whatever the start of a step or of the signer raises."""
     uses = tuple(step.headers for step in program.steps)
     reads = {name for use in uses for name in use.reads}
     writes = {name for use in uses for name in use.writes}
@@ -41,8 +45,23 @@ def start_program(program: Program, kinds: Mapping[str, StepRunner], tools: Step
         # A header that one step reads cannot be stripped before the chain, and one that a step writes must not be the
         # client's: so the client's copy of such a header is taken away here.
         removable=frozenset(name.lower() for name in credentials | (reads & writes)),
-        wants_body=any(use.body for use in uses),
+        wants_body=program.outbound is not None or any(use.body for use in uses),
+        signer=_start_signer(program.outbound, signing) if program.outbound is not None else None,
     )
+
+
+def _start_signer(outbound: Outbound, signing: Signing | None) -> Signer:
+    if signing is None:
+        raise LookupError("this worker has no integrations")
+    return signing.kinds[outbound.kind].start(outbound.config, signing.tools)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signing:
+    """What this worker can put on requests."""
+
+    kinds: Mapping[str, SignerRunner]
+    tools: SignerTools
 
 
 class Programs:
@@ -52,10 +71,17 @@ class Programs:
     leaves the older version in place. One event loop owns this object: there are no locks.
     """
 
-    def __init__(self, kinds: Mapping[str, StepRunner], tools: StepTools, keyrings: KeyRingStore) -> None:
+    def __init__(
+        self,
+        kinds: Mapping[str, StepRunner],
+        tools: StepTools,
+        keyrings: KeyRingStore,
+        signing: Signing | None = None,
+    ) -> None:
         """`keyrings` is the very store that `tools.keyrings` looks into."""
         self._kinds = kinds
         self._tools = tools
+        self._signing = signing
         self._keyrings = keyrings
         self._programs: dict[str, StartedProgram] = {}
 
@@ -71,15 +97,15 @@ class Programs:
     def put_program(self, name: str, data: bytes) -> None:
         """`name` is the resource's name on the wire, equal to the program's id. Raises ProgramError."""
         try:
-            program = parse_program(data, self._kinds)
+            program = parse_program(data, self._kinds, self._signing.kinds if self._signing else {})
         except CodecError as error:
             raise ProgramError(f"program {name!r}: {error}") from None
         if program.id != name:
             raise ProgramError(f"program {name!r} calls itself {program.id!r}")
-        if not program.steps or program.deadline_ms <= 0:
+        if (not program.steps and program.outbound is None) or program.deadline_ms <= 0:
             raise ProgramError(f"program {name!r} has no steps or no time to run: it would guard nothing")
         try:
-            started = start_program(program, self._kinds, self._tools)
+            started = start_program(program, self._kinds, self._tools, self._signing)
         except Exception as error:  # noqa: BLE001 - a step may be anyone's code, and must not end the feed
             # Its type only: the text may hold what is in the config.
             raise ProgramError(f"program {name!r}: a step did not start ({type(error).__name__})") from None

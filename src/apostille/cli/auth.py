@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -27,4 +28,6 @@ async def _run(name: str, socket: Path, xds_socket: Path) -> None:
     from apostille.observe.logs import start_logs
 
     start_logs()
-    await run_worker(name=name, socket=socket, xds_socket=xds_socket, stop=stop_on_signals())
+    await run_worker(
+        name=name, socket=socket, xds_socket=xds_socket, environment=dict(os.environ), stop=stop_on_signals()
+    )

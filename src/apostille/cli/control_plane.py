@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,15 +51,23 @@ async def _run(options: PlaneOptions, sockets: Path, admin_port: int) -> None:
     from apostille.control.app import run_plane
     from apostille.observe.logs import start_logs
     from apostille.observe.scrape import scrape_gateway
+    from apostille.proxy.admin import EnvoyAdmin
 
     start_logs()
     registry = CollectorRegistry()
     stop = stop_on_signals()
     admin = open_admin_port(admin_port)
     address = f"http://127.0.0.1:{admin.getsockname()[1]}"
+    envoy = EnvoyAdmin(sockets / "envoy.sock", clock=SystemClock())
     async with run_plane(options, clock=SystemClock(), log=structlog.get_logger(), registry=registry) as plane:
+
+        async def readiness() -> Mapping[str, object]:
+            # Envoy itself says no first when the gateway is about to stop: it has been told to let its clients go.
+            view = plane.readiness()
+            return {**view, "ready": view["ready"] and await envoy.ready(), "admin": address}
+
         views = AdminViews(
-            readiness=lambda: {**plane.readiness(), "admin": address},
+            readiness=readiness,
             status=plane.status,
             metrics=lambda: scrape_gateway(registry, sockets, options.workers),
         )

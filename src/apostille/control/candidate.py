@@ -78,7 +78,9 @@ def refused_by_envoy(snapshot: Snapshot, nacks: Iterable[Nack], gateway: Gateway
 
 
 def _finding(snapshot: Snapshot, refusal: Refusal) -> Finding:
-    message = f"Envoy refuses {refusal.what}: {refusal.words.strip()}"
+    # Envoy tells the whole way down to what it refuses; only its end says something.
+    words = refusal.words.rpartition(" | caused by ")[2].strip().removesuffix(")")
+    message = f"Envoy refuses {refusal.what}: {words}"
     return Finding(
         ref=refusal.owner,
         origin=_origin(snapshot, refusal.owner),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -117,7 +118,7 @@ class LocalGateway:
             readiness = await self._readiness()
             refusals = readiness["refusals"]
             if isinstance(refusals, list) and refusals:
-                raise StartError("Envoy refuses to open what was asked for: " + "; ".join(map(str, refusals)))
+                raise StartError("\n".join(_describe_refusal(str(text)) for text in refusals))
             if readiness["ready"]:
                 return readiness
             if self._clock.monotonic() >= deadline:
@@ -139,9 +140,14 @@ class LocalGateway:
         # -P: a folder named like one of our packages must not be taken for it.
         return (sys.executable, "-P", "-m", "apostille", *arguments)
 
-    def _env(self) -> dict[str, str]:
+    def _env(self, *, credentials: bool = False) -> dict[str, str]:
+        """`credentials`: the child may read what AWS's own tools read."""
         own = self._options.environment
-        passed = {name: own[name] for name in _PASSED_ON if name in own}
+        passed = {
+            name: value
+            for name, value in own.items()
+            if name in _PASSED_ON or (credentials and (name == "HOME" or name.startswith("AWS_")))
+        }
         # The control plane starts Envoy to judge configurations, and gRPC would remark on each such fork.
         return {**passed, "GRPC_ENABLE_FORK_SUPPORT": "false", "GRPC_VERBOSITY": "ERROR"}
 
@@ -176,7 +182,7 @@ class LocalGateway:
             return ChildSpec(
                 name=f"auth-{index}",
                 argv=self._command("auth", f"--name=auth-{index}", f"--socket={socket}", f"--xds-socket={self._xds}"),
-                env=self._env(),
+                env=self._env(credentials=True),
                 ready=answers,
                 watch=Watch(probe=answers),
                 fatal_exits=frozenset({2}),
@@ -208,3 +214,19 @@ class LocalGateway:
             stdout=options.access_log,
             stderr=options.log,
         )
+
+
+# "NAME: cannot bind 'ADDRESS:PORT': Address already in use"; the name ends with the port as resources write it.
+_UNBOUND = re.compile(r"(\S+/([^/\s]+)): cannot bind '([^']+)': ([A-Za-z ]+)")
+
+
+def _describe_refusal(words: str) -> str:
+    """Envoy's words for a person, with a way out where there is one."""
+    unbound = _UNBOUND.findall(words)
+    if not unbound:
+        return f"Envoy refuses to open what was asked for: {words.strip()}"
+    return "\n".join(
+        f"{listener} cannot be opened on {address}: {why.strip()}; "
+        f"end what listens there, or open another port with --port {port}=NUMBER"
+        for listener, port, address, why in unbound
+    )

@@ -56,7 +56,7 @@ class Reader:
             if name in self._good:
                 served[name] = self._good[name]
                 stale.append(name)
-                findings.append(_stale(name))
+                findings += [_stale(name), *self._parse(name, self._good[name]).findings]
             else:
                 blind.append(name)
         if not texts.vanished:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from apostille.auth.contract import StepTools
+from apostille.auth.contract import SignerTools, StepTools
 from apostille.auth.decisions import DecisionLog, DecisionMetrics, json_logger
 from apostille.auth.feed import Feed
 from apostille.auth.keyrings import KeyRingStore
 from apostille.auth.outbound import open_session
-from apostille.auth.programs import Programs
+from apostille.auth.programs import Programs, Signing
 from apostille.auth.server import AuthService, serve_auth
 from apostille.base.clock import SystemClock
+from apostille.credentials.keepers import Keepers
+from apostille.integrations import INTEGRATIONS
 from apostille.steps import STEPS
 
 
-async def run_worker(*, name: str, socket: Path, xds_socket: Path, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set. `name` is what the control plane calls this worker.
+async def run_worker(
+    *, name: str, socket: Path, xds_socket: Path, environment: Mapping[str, str], stop: asyncio.Event
+) -> None:
+    """Serve until `stop` is set. `name` is what the control plane calls this worker. `environment` is where outbound
+    credentials may stand.
 
     The socket opens once the first programs are there: a worker that knows nothing would deny everything.
     """
@@ -29,7 +35,11 @@ async def run_worker(*, name: str, socket: Path, xds_socket: Path, stop: asyncio
     keyrings = KeyRingStore()
     async with open_session() as http:
         tools = StepTools(clock=clock, keyrings=keyrings, http=http)
-        programs = Programs({kind.name: kind for kind in STEPS}, tools, keyrings)
+        keepers = Keepers(clock=clock, environ=environment, registry=registry)
+        signing = Signing(
+            kinds={kind.name: kind for kind in INTEGRATIONS}, tools=SignerTools(clock=clock, credentials=keepers)
+        )
+        programs = Programs({kind.name: kind for kind in STEPS}, tools, keyrings, signing)
         service = AuthService(
             programs=programs,
             log=DecisionLog(json_logger(sys.stderr), clock),
@@ -41,7 +51,10 @@ async def run_worker(*, name: str, socket: Path, xds_socket: Path, stop: asyncio
         feeding = asyncio.create_task(feed.run(), name="feed")
         try:
             await feed.first_sync.wait()
+            # A predecessor that was killed left it behind, and the web server would not open a second one there.
+            socket.unlink(missing_ok=True)
             await serve_auth(socket, service, stop)
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
+            await keepers.close()

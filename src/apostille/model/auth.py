@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from apostille.base.refs import Ref
 from apostille.base.secrets import SecretText
+from apostille.model.outbound import Outbound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A chain: every step must allow, in order; the first denial is the answer.
+    """A chain: every step must allow, in order; the first denial is the answer. Then what the destination demands is
+    put on the request, if anything.
 
     `id` is ``namespace/name`` of the policy and a digest of the content, so that a route names exactly the
     program it was compiled with. `deadline_ms` is for the whole chain.
@@ -46,6 +48,7 @@ class Program:
     policy: Ref
     steps: tuple[Step, ...]
     deadline_ms: int
+    outbound: Outbound | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

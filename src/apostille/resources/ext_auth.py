@@ -5,19 +5,17 @@ The steps of a chain are plug-ins: here a step is its name and its raw settings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
 
 from apostille.resources.broken import BrokenItem, Tolerates
 from apostille.resources.fields import Duration, Labels, NotEmpty, ProtoEnum, Text
+from apostille.resources.plugin import PluginEntry
 from apostille.resources.resource import Spec
-from apostille.resources.rules import Choice, Ruled, listed, wrong, wrong_at
+from apostille.resources.rules import Choice, Ruled, wrong, wrong_at
 from apostille.resources.selectors import DestinationReference, GuardSpec, ObjectReference
-from apostille.status.problem import Problem
 from apostille.status.reasons import Reason
 
 _STATUSES = frozenset(
@@ -25,41 +23,13 @@ _STATUSES = frozenset(
 ) | frozenset((*range(500, 509), 510, 511))
 
 
-class StepEntry(Spec):
+class StepEntry(PluginEntry):
     """One entry of `configs`: `name`, and exactly one step under the name of its kind."""
 
-    model_config = ConfigDict(extra="allow")
+    called = "step"
+    example = "`apiKeyAuth` or `passThroughAuth`"
 
     name: Text | None = None
-
-    @property
-    def field(self) -> str:
-        """The step's key as it was written: the part of the path that leads to `settings`."""
-        return next(iter(self.model_extra or {}))
-
-    @property
-    def kind(self) -> str:
-        """The step's key in the spelling of manifests, such as ``apiKeyAuth``."""
-        return to_camel(self.field) if "_" in self.field else self.field
-
-    @property
-    def settings(self) -> Mapping[str, object]:
-        settings = (self.model_extra or {})[self.field]
-        return settings if isinstance(settings, Mapping) else {}
-
-    @model_validator(mode="after")
-    def _check_step(self) -> Self:
-        steps = self.model_extra or {}
-        if not steps:
-            raise wrong(
-                "The step is missing; write one such as `apiKeyAuth` or `passThroughAuth`.", Reason.MISSING_FIELD
-            )
-        if len(steps) > 1:
-            raise wrong(f"{listed(tuple(steps), 'and')} stand in one entry; each step needs an entry of its own.")
-        if not isinstance(steps[self.field], Mapping):
-            text = f"`{self.field}` must be a mapping (name: value); write {{}} for a step without settings."
-            raise wrong_at("StepEntry", ((self.field,), wrong(text)))
-        return self
 
 
 class StepHead(Spec):
@@ -134,17 +104,6 @@ class ExtAuthPolicy(GuardSpec):
         gloo = self.config.gloo_auth
         return gloo is not None and any(isinstance(entry, BrokenItem) for entry in gloo.configs)
 
-    @classmethod
-    def broken(cls, problems: tuple[Problem, ...], *, targets: GuardSpec | None = None) -> ExtAuthPolicy:
-        """A policy that shuts what `targets` covers, or everything."""
-        if targets is None:
-            targets = GuardSpec.everything(problems)
-        return cls.model_construct(
-            apply_to_routes=targets.apply_to_routes,
-            apply_to_destinations=targets.apply_to_destinations,
-            config=BrokenItem(problems=problems),
-        )
-
 
 class UnbuiltPolicy(GuardSpec):
     """Any policy that guards access and cannot be enforced here: what it covers is shut.
@@ -160,14 +119,6 @@ class UnbuiltPolicy(GuardSpec):
     def covers_everything(self) -> bool:
         by_selector = bool(self.apply_to_routes or self.apply_to_destinations)
         return self.apply_to_workloads is not None or not by_selector or self.targets_unreadable
-
-    @classmethod
-    def broken(cls, problems: tuple[Problem, ...]) -> UnbuiltPolicy:
-        """A policy of which not even the selectors could be read."""
-        everything = GuardSpec.everything(problems)
-        return cls.model_construct(
-            apply_to_routes=everything.apply_to_routes, apply_to_destinations=everything.apply_to_destinations
-        )
 
 
 class TransportApiVersion(ProtoEnum):

@@ -11,8 +11,10 @@ from apostille.resources.ext_auth import ExtAuthPolicy, ExtAuthServer, UnbuiltPo
 from apostille.resources.external import ExternalEndpoint, ExternalService
 from apostille.resources.gateway import VirtualGateway
 from apostille.resources.messages import nearest
+from apostille.resources.outbound import OutboundAuthPolicy
 from apostille.resources.resource import Spec
 from apostille.resources.routes import RouteTable
+from apostille.resources.selectors import GuardSpec
 from apostille.status.problem import Problem
 from apostille.status.reasons import Reason
 
@@ -57,7 +59,7 @@ class Kind:
 
     @property
     def guards(self) -> bool:
-        return self.spec is not None and issubclass(self.spec, ExtAuthPolicy | UnbuiltPolicy)
+        return self.spec is not None and issubclass(self.spec, GuardSpec)
 
 
 def _built(group: str, version: str, spec: type[Spec], *, top_level: bool = False) -> Kind:
@@ -76,6 +78,7 @@ KINDS: tuple[Kind, ...] = (
     _built(NETWORKING, "v2", ExternalService),
     _built(NETWORKING, "v2", ExternalEndpoint),
     _built(SECURITY, "v2", ExtAuthPolicy),
+    _built(OURS, "v1", OutboundAuthPolicy),
     _built(ADMIN, "v2", ExtAuthServer),
     _built("", "v1", Service),
     _built("", "v1", Secret, top_level=True),
@@ -88,7 +91,6 @@ KINDS: tuple[Kind, ...] = (
         "v2",
         "JWTPolicy CSRFPolicy WAFPolicy AccessPolicy DLPPolicy GraphQLAllowedQueryPolicy",
     ),
-    *_all(Support.UNBUILT_GUARD, OURS, "v1", "OutboundAuthPolicy"),
     *_all(Support.UNBUILT, NETWORKING, "v2", "VirtualDestination"),
     *_all(Support.UNBUILT, NETWORKING, "v2alpha1", "ExternalWorkload"),
     *_all(Support.UNBUILT, SECURITY, "v2", "CORSPolicy ClientTLSPolicy"),

@@ -9,7 +9,7 @@ from apostille.base.refs import Origin, Ref
 from apostille.base.secrets import SecretText
 from apostille.resources.documents import Document, DuplicateKey, Place, Unreadable, read_documents
 from apostille.resources.envelope import Envelope, parse_envelope
-from apostille.resources.ext_auth import ExtAuthPolicy, UnbuiltPolicy
+from apostille.resources.ext_auth import UnbuiltPolicy
 from apostille.resources.kinds import Kind, Support, identify
 from apostille.resources.messages import kind_of, unknown_field
 from apostille.resources.resource import Positions, Resource, Spec
@@ -159,10 +159,10 @@ class _Parse:
 
     def _shut(self, spec: Spec | None, fatal: tuple[Problem, ...]) -> Spec | None:
         match self._kind.spec:
-            case kind if kind is ExtAuthPolicy:
-                return ExtAuthPolicy.broken(fatal, targets=spec if isinstance(spec, GuardSpec) else None)
             case kind if kind is UnbuiltPolicy:
                 return spec or UnbuiltPolicy.broken(fatal)
+            case kind if kind is not None and issubclass(kind, GuardSpec):
+                return kind.broken(fatal, targets=spec if isinstance(spec, GuardSpec) else None)
             case _:
                 return None
 

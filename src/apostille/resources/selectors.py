@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field
 
@@ -191,15 +191,20 @@ class GuardSpec(Spec):
         tuple[Annotated[DestinationSelector | BrokenItem[Spec], Tolerates(DestinationSelector)], ...], TolerantList()
     ] = ()
 
+    @classmethod
+    def broken(cls, problems: tuple[Problem, ...], *, targets: GuardSpec | None = None) -> Self:
+        """A policy that cannot be understood: it shuts what `targets` covers, or everything."""
+        nothing: tuple[BrokenItem[Spec], ...] = (BrokenItem(problems=problems),)
+        parts: dict[str, object] = {
+            "apply_to_routes": targets.apply_to_routes if targets else nothing,
+            "apply_to_destinations": targets.apply_to_destinations if targets else nothing,
+        }
+        if "config" in cls.model_fields:
+            parts["config"] = BrokenItem(problems=problems)
+        return cls.model_construct(**parts)
+
     @property
     def targets_unreadable(self) -> bool:
         """At least one selector could not be read at all, so the policy must be taken to cover everything."""
         routes = any(isinstance(item, BrokenItem) and item.kept is None for item in self.apply_to_routes)
         return routes or any(isinstance(item, BrokenItem) for item in self.apply_to_destinations)
-
-    @classmethod
-    def everything(cls, problems: tuple[Problem, ...]) -> GuardSpec:
-        """What a guard covers of which no selector could be read."""
-        return GuardSpec.model_construct(
-            apply_to_routes=(BrokenItem(problems=problems),), apply_to_destinations=(BrokenItem(problems=problems),)
-        )

@@ -63,6 +63,35 @@ class CompiledStep:
     keyrings: tuple[KeyRing, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledIntegration:
+    """`config` is an instance of the kind's config dataclass; it travels to the auth service.
+
+    `raw_path`: the service takes every spelling of a path for another name, so nothing is refused or resolved on the
+    way. `body_limit` in bytes: as much of the client's body as the integration wants to see; None: nothing of it.
+    """
+
+    config: object
+    raw_path: bool = False
+    body_limit: int | None = None
+
+
+class IntegrationCompiler(Protocol):
+    """The compile-time half of an integration kind."""
+
+    @property
+    def name(self) -> str:
+        """The field of an OutboundAuthPolicy's ``config`` that selects it, such as ``awsSigV4``."""
+        ...
+
+    @property
+    def spec(self) -> type[Spec]: ...
+
+    def compile(self, spec: Spec, scope: StepScope, /) -> CompiledIntegration | list[Problem]:
+        """Problems carry paths relative to the integration's own spec, and shut what the policy covers."""
+        ...
+
+
 class StepCompiler(Protocol):
     """The compile-time half of a step kind."""
 

@@ -83,7 +83,8 @@ class Guards:
                     f"An older policy covers the same routes and wins there: {names(sorted(self._beaten[ref]))}. "
                     "A route has one ExtAuthPolicy; put the steps into one, or select other routes."
                 )
-                ledger.note(guard.policy, ("spec",), Reason.CONFLICT, text, Effect.REJECTED)
+                effect = Effect.PARTIAL if ref in self._used else Effect.REJECTED
+                ledger.note(guard.policy, ("spec",), Reason.CONFLICT, text, effect)
             elif ref not in self._used:
                 text = "This policy covers no route; check its selectors against the labels of the routes."
                 ledger.note(guard.policy, ("spec",), Reason.NOTHING_SELECTED, text, Effect.IGNORED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from apostille.base.refs import Ref
 from apostille.model.destination import Endpoint
@@ -51,10 +52,18 @@ class PolicyScope:
     def warn(self, ref: Ref, problem: Problem, /) -> None:
         resource = self._snapshot.find(ref)
         if resource is not None:
-            self._ledger.add(resource, problem, Effect.REJECTED)
+            self._ledger.add(resource, _where_written(resource, problem), Effect.REJECTED)
         else:
             # A reference to nothing is the mistake of whoever refers.
             self._ledger.note(self._policy, ("spec",), problem.reason, problem.message, Effect.PARTIAL)
+
+
+def _where_written(resource: Resource[Spec], problem: Problem) -> Problem:
+    """Steps know entries of a Secret and not which of its two fields they stand in."""
+    at = problem.at
+    if isinstance(resource.spec, Secret) and at[:1] == ("data",) and at[1:2] and at[1] in resource.spec.string_data:
+        return replace(problem, at=("stringData", *at[1:]))
+    return problem
 
 
 def _view(secret: Resource[Secret]) -> SecretView | None:

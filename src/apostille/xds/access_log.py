@@ -23,7 +23,6 @@ from apostille.xds.names import (
 from apostille.xds.packing import emit_any
 
 
-
 def _asked(key: str, command: str, parameter: str) -> str:
     """What the filter chain has noted, or what stands in a request that was refused before it got there."""
     operators = [{"command": "FILTER_STATE", "param": f"{key}:PLAIN"}, {"command": command, "param": parameter}]

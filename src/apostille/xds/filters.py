@@ -18,6 +18,7 @@ from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import ListStringMatcher, StringMatcher
 from envoy.type.v3.http_status_pb2 import HttpStatus, StatusCode
@@ -31,8 +32,10 @@ from apostille.xds.names import (
     ASKED_PATH,
     CHECK_PREFIX,
     CONSUMER_HEADER,
+    ENCODING_HEADER,
     EXT_AUTHZ,
     HEADER_MUTATION,
+    LENGTH_HEADER,
     METADATA,
     METADATA_PROGRAM,
     OUR_HEADERS_PREFIX,
@@ -42,6 +45,7 @@ from apostille.xds.names import (
     ROUTER,
     SET_FILTER_STATE,
     STATUS_HEADER,
+    TARGET_HEADER,
 )
 from apostille.xds.packing import emit_any
 from apostille.xds.patterns import everything_but
@@ -98,14 +102,28 @@ def _emit_ext_authz(deadline_ms: int, status_on_error: int) -> ExtAuthz:
                 timeout=Duration(seconds=timeout // 1000, nanos=timeout % 1000 * 1_000_000),
             ),
             path_prefix=CHECK_PREFIX,
-            # A worker that dies takes its questions along; asking another one is harmless.
-            retry_policy=RetryPolicy(retry_on="connect-failure,refused-stream,reset", num_retries=UInt32Value(value=1)),
+            # A worker that dies takes its questions along; asking another one is harmless. Another one: until the dead
+            # one is noticed, the load balancer would choose it again as gladly as any.
+            retry_policy=RetryPolicy(
+                retry_on="connect-failure,refused-stream,reset",
+                num_retries=UInt32Value(value=2),
+                retry_host_predicate=[
+                    RetryPolicy.RetryHostPredicate(
+                        name="envoy.retry_host_predicates.previous_hosts",
+                        typed_config=emit_any(PreviousHostsPredicate()),
+                    )
+                ],
+                host_selection_retry_max_attempts=5,
+            ),
             authorization_request=AuthorizationRequest(
                 headers_to_add=[
                     HeaderValue(key=PROGRAM_HEADER, value=f"%METADATA(ROUTE:{METADATA}:{METADATA_PROGRAM})%"),
                     HeaderValue(key=ROUTE_HEADER, value="%ROUTE_NAME%"),
                     # The path as the client spelled it: web servers decode theirs.
                     HeaderValue(key=PATH_HEADER, value="%REQ(:PATH)%"),
+                    # Of the client's body; the question's own body is another one, or none.
+                    HeaderValue(key=LENGTH_HEADER, value="%REQ(CONTENT-LENGTH)%"),
+                    HeaderValue(key=ENCODING_HEADER, value="%REQ(TRANSFER-ENCODING)%"),
                 ]
             ),
             # Which headers may pass is the program's decision, made in the auth service. Lists of names here would
@@ -116,7 +134,9 @@ def _emit_ext_authz(deadline_ms: int, status_on_error: int) -> ExtAuthz:
                 ),
                 allowed_client_headers=_everything_but((*_TRANSPORT_NAMES, STATUS_HEADER), _TRANSPORT_PREFIXES),
                 dynamic_metadata_from_headers=_patterns(
-                    StringMatcher(exact=CONSUMER_HEADER), StringMatcher(exact=STATUS_HEADER)
+                    StringMatcher(exact=CONSUMER_HEADER),
+                    StringMatcher(exact=STATUS_HEADER),
+                    StringMatcher(exact=TARGET_HEADER),
                 ),
             ),
         ),

@@ -80,6 +80,12 @@ def emit_listener(
     return EnvoyListener(
         name=listener.name,
         address=Address(socket_address=SocketAddress(address=address, port_value=listener.port)),
+        # With it a second gateway on the same port would start without a word and take half of the connections.
+        enable_reuse_port=BoolValue(value=False),
+        # And without it the kernel gives most connections to one worker thread.
+        connection_balance_config=EnvoyListener.ConnectionBalanceConfig(
+            exact_balance=EnvoyListener.ConnectionBalanceConfig.ExactBalance()
+        ),
         filter_chains=[
             FilterChain(
                 filters=[

@@ -20,7 +20,6 @@ def test_the_guards_among_the_unbuilt_kinds_are_these() -> None:
         "AccessPolicy",
         "DLPPolicy",
         "GraphQLAllowedQueryPolicy",
-        "OutboundAuthPolicy",
     }
 
 

@@ -1,0 +1,181 @@
+"""awsSigV4: AWS Signature Version 4 on the request, in the header form.
+
+Everything a caller may not ask for is refused before a signature is made: the gateway's identity is stronger than the
+caller's, and whatever is signed counts as wished by the gateway.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+
+from apostille.integrations.aws_sigv4_spec import Allowed, AwsSigV4Config, AwsSigV4Spec, compile_aws_sigv4
+from apostille.sdk import (
+    EMPTY_HASH,
+    STREAMING_UNSIGNED_TRAILER,
+    UNSIGNED_PAYLOAD,
+    CredentialsUnavailable,
+    Deny,
+    IntegrationKind,
+    OutboundRequest,
+    Signed,
+    SignerTools,
+    SigningKeys,
+    SigningRequest,
+    canonical_path,
+    is_s3,
+    query_names,
+    sign_v4,
+    signable_headers,
+)
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+_AWS_BUCKET = re.compile(r"(.+?)\.s3[.-]")
+_PREFIX = "x-amz-"
+# What SDKs send for a signature of their own. Never passed on; ours stand in their place.
+_REPLACED = frozenset({"x-amz-date", "x-amz-content-sha256", "x-amz-security-token"})
+_COPY_SOURCE = "x-amz-copy-source"
+_PRESIGNED = ("x-amz-signature", "x-amz-algorithm", "x-amz-credential")
+
+_CHUNKS_SIGNED = (
+    "This gateway signs requests itself and cannot take uploads whose chunks the client has signed.\n"
+    "In boto3 and the AWS CLI set request_checksum_calculation = when_required; "
+    "or send the body with x-amz-content-sha256: UNSIGNED-PAYLOAD.\n"
+)
+_LENGTH_NEEDED = "The service wants to know the length of an upload: send Content-Length instead of chunks.\n"
+
+
+class AwsSigV4Signer:
+    """Signs for one service and region with one source of credentials."""
+
+    def __init__(self, config: AwsSigV4Config, tools: SignerTools) -> None:
+        self._config = config
+        self._clock = tools.clock
+        self._lease = tools.credentials.lease(config.source)
+        self._keys = SigningKeys()
+        self._s3 = is_s3(config.service)
+
+    async def sign(self, request: OutboundRequest, /) -> Signed | Deny:
+        path = canonical_path(request.path, s3=self._s3)
+        refusal = find_refusal(self._config.allowed, request, path)
+        if refusal is not None:
+            return Deny(status=403, reason=refusal)
+        payload = self._payload(request)
+        if isinstance(payload, Deny):
+            return payload
+        try:
+            credentials = await self._lease.get(request.consumer)
+        except CredentialsUnavailable as error:
+            return Deny(status=503, reason=error.reason.value, broken=True, cause=str(error))
+        signed = sign_v4(
+            SigningRequest(
+                method=request.method,
+                host=request.host,
+                path=path,
+                query=request.query or "",
+                headers=signable_headers(self._signable(request)),
+                payload_hash=payload,
+            ),
+            credentials,
+            region=self._config.region,
+            service=self._config.service,
+            now=self._clock.now(),
+            keys=self._keys,
+        )
+        return Signed(path=path, headers=signed.headers, remove=tuple(sorted(_REPLACED & request.headers.keys())))
+
+    @staticmethod
+    def _signable(request: OutboundRequest) -> list[tuple[str, str]]:
+        return [(name, value) for name, value in request.headers.items() if name not in _REPLACED]
+
+    def _payload(self, request: OutboundRequest) -> str | Deny:
+        """The payload hash, or the marker in its place; or why there can be none."""
+        declared = request.headers.get("x-amz-content-sha256", "")
+        if declared.startswith("STREAMING-"):
+            if declared != STREAMING_UNSIGNED_TRAILER:
+                # Its chunks carry signatures of a key that the service does not know: it would store them as content.
+                return Deny(status=400, reason="chunk_signatures_refused", body=_CHUNKS_SIGNED)
+            return self._uncovered(request, declared)
+        if not request.length and not request.chunked and not request.body:
+            return EMPTY_HASH
+        if request.length is None:
+            return Deny(status=411, reason="length_required", body=_LENGTH_NEEDED)
+        if self._config.payload == "UNSIGNED":
+            return self._uncovered(request, UNSIGNED_PAYLOAD)
+        if request.body is not None and request.body_complete:
+            return sha256(request.body).hexdigest()
+        if self._config.payload == "AUTO" and _HEX.fullmatch(declared):
+            # The service compares it with the body, so the client's word need not be trusted.
+            return declared
+        if self._config.payload == "SIGNED":
+            text = f"Bodies are signed here, up to {self._config.body_limit} bytes; this one is larger.\n"
+            return Deny(status=413, reason="payload_too_large", body=text)
+        return self._uncovered(request, UNSIGNED_PAYLOAD)
+
+    def _uncovered(self, request: OutboundRequest, marker: str) -> str | Deny:
+        if self._config.payload == "SIGNED":
+            return Deny(
+                status=400, reason="payload_not_signed", body="Bodies are signed here: send no unsigned upload.\n"
+            )
+        if not request.tls and not self._config.unsigned_over_plain:
+            text = "An unsigned body goes out over TLS only; set `unsignedOverPlain` where that is meant otherwise.\n"
+            return Deny(status=500, reason="unsigned_payload_over_plain", body=text, broken=True)
+        return marker
+
+
+def find_refusal(allowed: Allowed, request: OutboundRequest, path: str) -> str | None:
+    """Why the author has not allowed this, as a reason; `path` is the one that will be sent."""
+    if allowed.methods is not None and request.method.upper() not in allowed.methods:
+        return "method_not_allowed"
+    if not _is_below(path, allowed.path_prefixes):
+        return "path_not_allowed"
+    names = query_names(request.query or "")
+    if any(name in names for name in _PRESIGNED):
+        # Two signatures on one request: the service would refuse it, or believe the client's.
+        return "presigned_query_refused"
+    if allowed.query is not None and not names <= set(allowed.query):
+        return "query_not_allowed"
+    for name, value in request.headers.items():
+        if not name.startswith(_PREFIX) or name in _REPLACED:
+            continue
+        if not _is_listed(name, allowed.headers):
+            return "header_not_allowed"
+        if name == _COPY_SOURCE and not _may_copy(value, allowed, request.host):
+            return "copy_source_not_allowed"
+    return None
+
+
+def _is_below(path: str, prefixes: tuple[str, ...]) -> bool:
+    if not prefixes:
+        return True
+    # To a server that resolves dots, a path with them leads elsewhere than its first letters say.
+    if any(segment in (".", "..") for segment in path.split("/")):
+        return False
+    return any(path.startswith(prefix) for prefix in prefixes)
+
+
+def _is_listed(name: str, listed: tuple[str, ...] | None) -> bool:
+    if listed is None:
+        return True
+    return any(name == each or (each.endswith("*") and name.startswith(each[:-1])) for each in listed)
+
+
+def _may_copy(source: str, allowed: Allowed, host: str) -> bool:
+    """Whether an object may be read by copying it: only what could be read directly, unless the author lists more."""
+    path = canonical_path("/" + source.partition("?")[0].lstrip("/"), s3=True)
+    if allowed.copy_sources is not None:
+        return _is_below(path, tuple("/" + each.lstrip("/") for each in allowed.copy_sources)) and bool(
+            allowed.copy_sources
+        )
+    bucket = _AWS_BUCKET.match(host)
+    base = f"/{bucket[1]}" if bucket is not None else ""
+    return _is_below(path, tuple(base + prefix for prefix in allowed.path_prefixes or ("/",)))
+
+
+KIND = IntegrationKind(
+    name="awsSigV4",
+    spec=AwsSigV4Spec,
+    config=AwsSigV4Config,
+    compile_integration=compile_aws_sigv4,
+    start_integration=AwsSigV4Signer,
+)

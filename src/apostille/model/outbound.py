@@ -1,0 +1,32 @@
+"""What is put on a request for the sake of the service it goes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from apostille.base.refs import Ref
+from apostille.model.route import PathMatch, PathRewrite, RegexRewrite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """How a request will look at its destination, as far as the route decides it.
+
+    `host` is the Host header as it will be sent, with its port where that is not the scheme's own. `path`: what the
+    client's path was matched by, and so what `rewrite` replaces. `tls`: nobody on the way can read or change it.
+    """
+
+    host: str
+    path: PathMatch
+    rewrite: PathRewrite | RegexRewrite | None = None
+    tls: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outbound:
+    """An outbound policy as one route needs it. `config` is the frozen dataclass that integration `kind` compiles to."""
+
+    policy: Ref
+    kind: str
+    config: object
+    target: Target

@@ -1,0 +1,40 @@
+"""An integration kind: what people write, what it compiles to, and what puts it on a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from apostille.auth.contract import Signer, SignerTools
+from apostille.resources.resource import Spec
+from apostille.status.problem import Problem
+from apostille.translate.contract import CompiledIntegration, StepScope
+
+S = TypeVar("S", bound=Spec)
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntegrationKind(Generic[S, C]):
+    """`name` is the field of an OutboundAuthPolicy's ``config`` that selects the kind.
+
+    `compile_integration` turns a spec into a `CompiledIntegration` whose config is of type `config`; `start_integration`
+    makes what runs, once per program and worker. Both are handed all they need and keep nothing global.
+    """
+
+    name: str
+    spec: type[S]
+    config: type[C]
+    compile_integration: Callable[[S, StepScope], CompiledIntegration | list[Problem]]
+    start_integration: Callable[[C, SignerTools], Signer]
+
+    def compile(self, spec: Spec, scope: StepScope, /) -> CompiledIntegration | list[Problem]:
+        if not isinstance(spec, self.spec):
+            raise TypeError(f"{self.name} was given a {type(spec).__name__}")
+        return self.compile_integration(spec, scope)
+
+    def start(self, config: object, tools: SignerTools, /) -> Signer:
+        if not isinstance(config, self.config):
+            raise TypeError(f"{self.name} was given a {type(config).__name__}")
+        return self.start_integration(config, tools)

@@ -1,0 +1,40 @@
+"""Auth programs, put together for each route: who may pass, and what then goes on the request."""
+
+from __future__ import annotations
+
+from apostille.model.auth import KeyRing, Program
+from apostille.model.digest import program_id
+from apostille.model.outbound import Outbound
+from apostille.translate.guards import CompiledGuard
+
+DEFAULT_DEADLINE_MS = 2000
+
+
+class ProgramBook:
+    """Every program that a route names, once."""
+
+    def __init__(self) -> None:
+        self._programs: dict[str, Program] = {}
+        self._keyrings: dict[str, KeyRing] = {}
+
+    def add(self, guard: CompiledGuard | None, outbound: Outbound | None) -> Program:
+        """`guard` has a chain; at least one of the two is there."""
+        chain = guard.chain if guard is not None else None
+        policy = guard.policy.ref if guard is not None else outbound.policy if outbound is not None else None
+        if policy is None:
+            raise ValueError("a program without a chain and without an outbound policy does nothing")
+        steps = chain.steps if chain is not None else ()
+        deadline = chain.deadline_ms if chain is not None else DEFAULT_DEADLINE_MS
+        identity = program_id(policy, steps, deadline, outbound)
+        program = Program(id=identity, policy=policy, steps=steps, deadline_ms=deadline, outbound=outbound)
+        if chain is not None:
+            self._keyrings |= {ring.id: ring for ring in chain.keyrings}
+        return self._programs.setdefault(identity, program)
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        return tuple(self._programs[name] for name in sorted(self._programs))
+
+    @property
+    def keyrings(self) -> tuple[KeyRing, ...]:
+        return tuple(self._keyrings[name] for name in sorted(self._keyrings))

@@ -1,0 +1,153 @@
+"""A golden case: one input, and everything that follows from it, written down beside it.
+
+``tests/golden/AREA/CASE/in.yaml`` holds the resources. Its first line may name a file of shared ones, which count as
+read before it: ``# base: _base.yaml``, a path from ``tests/golden``. The outputs are the translated and proven model, the
+messages for Envoy and the status of every resource. ``listeners.yaml`` is optional, since listeners are much the same
+everywhere: it is written where it exists.
+
+What differs from machine to machine is fixed here: the port named ``web`` is 8080, listeners open on 127.0.0.1, and
+``${FILES}`` stands for a folder with ``roots.pem``, ``client.pem`` and ``client.key``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from google.protobuf.message import Message
+
+from apostille.control.candidate import Candidate, Judging, compile_candidate
+from apostille.control.reading import Reader, Reading
+from apostille.model.dump import dump_model
+from apostille.sources.contract import Texts
+from apostille.status.problem import Finding, field_text
+from apostille.status.report import Report, compile_report
+from apostille.xds.configuration import emit_configuration, emit_json
+
+ROOT = Path(__file__).parent
+INPUT = "in.yaml"
+OUTPUTS = ("model.yaml", "xds.yaml", "status.yaml")
+OPTIONAL = "listeners.yaml"
+PORTS = {"web": 8080}
+_BASE = "# base: "
+_FILES = "${FILES}"
+_FIRST = ("@type", "name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.relative_to(ROOT).as_posix()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return (*OUTPUTS, OPTIONAL) if (self.folder / OPTIONAL).exists() else OUTPUTS
+
+    def read(self, files: Path) -> Reading:
+        """`files`: what ``${FILES}`` stands for."""
+        text = (self.folder / INPUT).read_text(encoding="utf-8")
+        texts = {INPUT: text}
+        first = text.partition("\n")[0]
+        if first.startswith(_BASE):
+            base = first.removeprefix(_BASE).strip()
+            texts[base] = (ROOT / base).read_text(encoding="utf-8")
+        return Reader().read(Texts(files={name: texts[name].replace(_FILES, str(files)) for name in sorted(texts)}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """`texts`: output name → what is to stand there."""
+
+    candidate: Candidate
+    texts: dict[str, str]
+
+
+def find_cases() -> tuple[Case, ...]:
+    return tuple(Case(folder=path.parent) for path in sorted(ROOT.glob(f"*/*/{INPUT}")))
+
+
+def find_strangers() -> tuple[str, ...]:
+    """Files that belong to no case, and folders without an input."""
+    wanted = {INPUT, *OUTPUTS, OPTIONAL}
+    known = {case.folder / name for case in find_cases() for name in wanted}
+    known |= set(ROOT.glob("*.py")) | set(ROOT.glob("_*.yaml"))
+    found = (path for path in ROOT.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return tuple(sorted(path.relative_to(ROOT).as_posix() for path in found if path not in known))
+
+
+async def run_case(case: Case, judging: Judging, files: Path) -> Result:
+    reading = case.read(files)
+    candidate = await compile_candidate(reading.snapshot, judging)
+    report = compile_report(
+        ((resource.ref, resource.origin) for resource in reading.snapshot.resources),
+        (*reading.findings, *candidate.findings),
+    )
+    emitted = emit_configuration(candidate.gateway, judging.site)
+    outputs: dict[str, object] = {
+        "model.yaml": dump_model(candidate.gateway),
+        "xds.yaml": {
+            "clusters": _plain(emitted.clusters),
+            "route_configurations": _plain(emitted.route_configurations),
+        },
+        "status.yaml": _dump_report(report),
+        OPTIONAL: _plain(emitted.listeners),
+    }
+    texts = {
+        name: _dump(outputs[name], dense=name != "status.yaml").replace(str(files), _FILES) for name in case.outputs
+    }
+    return Result(candidate=candidate, texts=texts)
+
+
+def _plain(messages: Iterable[Message]) -> list[object]:
+    return [_ordered(emit_json(message)) for message in messages]
+
+
+def _ordered(value: object) -> object:
+    """Sorted, since protobuf promises no order of a map's entries; what it is called comes first."""
+    if isinstance(value, Mapping):
+        return {key: _ordered(value[key]) for key in sorted(value, key=lambda key: (key not in _FIRST, key))}
+    return [_ordered(item) for item in value] if isinstance(value, list) else value
+
+
+def _dump_report(report: Report) -> dict[str, object]:
+    statuses = {
+        str(status.ref): {
+            "approval": status.approval.value,
+            **({"findings": [_dump_finding(finding) for finding in status.findings]} if status.findings else {}),
+        }
+        for status in report.statuses
+    }
+    return {**statuses, **({"loose": [_dump_finding(finding) for finding in report.loose]} if report.loose else {})}
+
+
+def _dump_finding(finding: Finding) -> dict[str, object]:
+    field = field_text(finding.problem.at)
+    return {
+        "place": str(finding.origin),
+        **({"field": field} if field else {}),
+        "reason": finding.problem.reason.value,
+        "effect": finding.effect.value,
+        "message": finding.problem.message,
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Indents lists, and has no anchors: each part reads by itself."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: FBT001 - PyYAML's own
+        super().increase_indent(flow, False)
+
+
+def _dump(value: object, *, dense: bool) -> str:
+    """`dense`: what holds nothing but scalars stands on one line."""
+    style = None if dense else False
+    # Wide enough to keep every text on one line, where it can be searched for and compared.
+    return yaml.dump(value, Dumper=_Dumper, default_flow_style=style, sort_keys=False, allow_unicode=True, width=10_000)
