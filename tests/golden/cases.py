@@ -1,9 +1,9 @@
 """A golden case: one input, and everything that follows from it, written down beside it.
 
 ``tests/golden/AREA/CASE/in.yaml`` holds the resources. Its first line may name a file of shared ones, which count as
-read before it: ``# base: _base.yaml``, a path from ``tests/golden``. The outputs are the translated and proven model, the
-messages for Envoy and the status of every resource. ``listeners.yaml`` is optional, since listeners are much the same
-everywhere: it is written where it exists.
+read before it: ``# base: _base.yaml``, a path from ``tests/golden``. The outputs are the translated and proven model,
+the messages for Envoy and the status of every resource. ``listeners.yaml`` is optional, since listeners are much alike:
+it is written where it exists.
 
 What differs from machine to machine is fixed here: the port named ``web`` is 8080, listeners open on 127.0.0.1, and
 ``${FILES}`` stands for a folder with ``roots.pem``, ``client.pem`` and ``client.key``.
@@ -97,10 +97,17 @@ async def run_case(case: Case, judging: Judging, files: Path) -> Result:
         "status.yaml": _dump_report(report),
         OPTIONAL: _plain(emitted.listeners),
     }
-    texts = {
-        name: _dump(outputs[name], dense=name != "status.yaml").replace(str(files), _FILES) for name in case.outputs
-    }
-    return Result(candidate=candidate, texts=texts)
+    texts = {name: _dump(outputs[name], dense=name != "status.yaml") for name in case.outputs}
+    return Result(candidate=candidate, texts={name: _portable(text, candidate, files) for name, text in texts.items()})
+
+
+def _portable(text: str, candidate: Candidate, files: Path) -> str:
+    """Without what differs from machine to machine, and without the digests of programs: those change with every field
+    that a program gains, and what matters here is who names which."""
+    text = text.replace(str(files), _FILES)
+    for number, program in enumerate(candidate.gateway.programs, start=1):
+        text = text.replace(program.id, f"{program.id.partition('@')[0]}@<digest {number}>")
+    return text
 
 
 def _plain(messages: Iterable[Message]) -> list[object]:
@@ -142,7 +149,7 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: object) -> bool:
         return True
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: FBT001 - PyYAML's own
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
 
 

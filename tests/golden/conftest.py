@@ -1,13 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trustme
 
+from apostille.control.app import compile_judging
 from apostille.control.candidate import Judging
-from apostille.proxy.binary import find_envoy
-from apostille.steps import STEPS
 from apostille.xds.site import Site
 from tests.golden.cases import PORTS
 
@@ -26,9 +26,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def judging(files: Path) -> Judging:
-    return Judging(
-        steps={kind.name: kind for kind in STEPS},
-        ports=PORTS,
-        site=Site(ca_file=str(files / "roots.pem")),
-        envoy=find_envoy().path,
-    )
+    """Everything that is built in, on a machine that is the same everywhere."""
+    found = compile_judging(address="127.0.0.1", ports=PORTS, envoy=None)
+    return replace(found, site=Site(ca_file=str(files / "roots.pem")))

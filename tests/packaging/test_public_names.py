@@ -5,32 +5,64 @@ from __future__ import annotations
 from apostille import sdk
 
 PUBLIC = [
+    "EMPTY_HASH",
+    "STREAMING_UNSIGNED_TRAILER",
+    "UNSIGNED_PAYLOAD",
     "Allow",
+    "AssumeRoleSource",
     "AuthRequest",
     "AuthStep",
+    "Choice",
+    "CompiledIntegration",
     "CompiledStep",
+    "ContainerSource",
+    "Credentials",
+    "CredentialsUnavailable",
+    "DefaultSource",
     "Deny",
+    "Duration",
     "Endpoint",
+    "EnvironmentSource",
     "HeaderUse",
     "Headers",
+    "InstanceSource",
+    "IntegrationKind",
     "Key",
     "KeyRing",
+    "OutboundRequest",
     "Problem",
+    "ProfileSource",
+    "ProtoEnum",
     "Reason",
     "Ref",
+    "Ruled",
     "SecretText",
     "SecretView",
+    "Signed",
+    "Signer",
+    "SignerTools",
+    "SigningKeys",
+    "SigningRequest",
+    "Source",
     "Spec",
     "State",
+    "StaticSource",
     "StepKind",
     "StepScope",
     "StepTools",
+    "Text",
     "Verdict",
+    "WebIdentitySource",
+    "canonical_path",
     "is_header_name",
     "is_header_value",
+    "is_s3",
     "is_settable_name",
     "is_upstream_name",
     "parse_duration",
+    "query_names",
+    "sign_v4",
+    "signable_headers",
 ]
 
 
@@ -39,5 +71,6 @@ def test_the_sdk_offers_exactly_these_names() -> None:
     assert [name for name in PUBLIC if not hasattr(sdk, name)] == []
 
 
-def test_the_names_are_sorted() -> None:
-    assert sorted(PUBLIC) == PUBLIC
+def test_no_name_stands_twice() -> None:
+    # Their order is ruff's (RUF022): constants, classes, functions.
+    assert len(set(PUBLIC)) == len(PUBLIC)

@@ -21,14 +21,14 @@ from apostille.translate.pipeline import translate
 from apostille.xds.configuration import emit_static
 from apostille.xds.site import Site
 from tests.properties.strategies import PORTS, Document, broken_sets, mutilated, sound_documents, text_of
-from tests.properties.world import KINDS, emit, read, translate_documents
+from tests.properties.world import INTEGRATION_KINDS, KINDS, emit, read, translate_documents
 
 
 @given(data=st.data(), sound=sound_documents(), broken=broken_sets())
 @settings(max_examples=300)
 def test_whatever_is_written_is_translated(data: st.DataObject, sound: list[Document], broken: list[Document]) -> None:
     reading = read({"all.yaml": text_of(data.draw(mutilated([*sound, *broken])))})
-    translation = translate(reading.snapshot, KINDS, PORTS)
+    translation = translate(reading.snapshot, KINDS, INTEGRATION_KINDS, PORTS)
     emit(translation.gateway)
     json.dumps(dump_model(translation.gateway))
     resources = ((resource.ref, resource.origin) for resource in reading.snapshot.resources)
@@ -40,14 +40,14 @@ def test_whatever_is_written_is_translated(data: st.DataObject, sound: list[Docu
 @given(text=st.text())
 def test_whatever_text_is_in_a_file_it_is_read(text: str) -> None:
     reading = read({"a.yaml": text})
-    assert translate(reading.snapshot, KINDS, PORTS).gateway.listeners == ()
+    assert translate(reading.snapshot, KINDS, INTEGRATION_KINDS, PORTS).gateway.listeners == ()
 
 
 @pytest.fixture(scope="module")
 def judging(tmp_path_factory: pytest.TempPathFactory) -> Judging:
     roots = tmp_path_factory.mktemp("trust") / "roots.pem"
     trustme.CA().cert_pem.write_to_path(str(roots))
-    return Judging(steps=KINDS, ports=PORTS, site=Site(ca_file=str(roots)), envoy=find_envoy().path)
+    return Judging(steps=KINDS, integrations=INTEGRATION_KINDS, ports=PORTS, site=Site(ca_file=str(roots)), envoy=find_envoy().path)
 
 
 # Each takes a process or more, so they are few and each has much in it.

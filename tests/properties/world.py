@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from apostille.control.reading import Reader, Reading
+from apostille.integrations import INTEGRATIONS
 from apostille.model.gateway import Gateway
 from apostille.model.route import Route
 from apostille.sources.contract import Texts
@@ -16,6 +17,7 @@ from apostille.xds.snapshot import Snapshot, build_snapshot
 from tests.properties.strategies import PORTS, Document, text_of
 
 KINDS = {kind.name: kind for kind in STEPS}
+INTEGRATION_KINDS = {kind.name: kind for kind in INTEGRATIONS}
 SITE = Site(ca_file="/etc/roots.pem")
 
 
@@ -24,7 +26,7 @@ def read(files: Mapping[str, str]) -> Reading:
 
 
 def translate_files(files: Mapping[str, str]) -> Translation:
-    return translate(read(files).snapshot, KINDS, PORTS)
+    return translate(read(files).snapshot, KINDS, INTEGRATION_KINDS, PORTS)
 
 
 def translate_documents(documents: Sequence[Document]) -> Translation:

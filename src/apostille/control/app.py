@@ -17,6 +17,7 @@ from apostille.control.last_good import LastGoodStore
 from apostille.control.metrics import ControlMetrics
 from apostille.control.plane import ControlPlane
 from apostille.control.publish import Publisher
+from apostille.integrations import INTEGRATIONS
 from apostille.proxy.binary import find_envoy
 from apostille.proxy.trust import find_system_ca
 from apostille.sources.files import FilesSource
@@ -51,6 +52,7 @@ def compile_judging(*, address: str, ports: Mapping[str, int], envoy: Path | Non
     """What every translation and proof on this machine needs. Raises StartError when there is no usable Envoy."""
     return Judging(
         steps={kind.name: kind for kind in STEPS},
+        integrations={kind.name: kind for kind in INTEGRATIONS},
         ports=ports,
         site=Site(address=address, ca_file=find_system_ca()),
         envoy=find_envoy(envoy).path,

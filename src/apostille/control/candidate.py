@@ -14,7 +14,7 @@ from apostille.proxy.process import validate
 from apostille.resources.snapshot import Snapshot
 from apostille.status.problem import Finding, Problem
 from apostille.status.reasons import Effect, Reason
-from apostille.translate.contract import StepCompiler
+from apostille.translate.contract import IntegrationCompiler, StepCompiler
 from apostille.translate.pipeline import translate
 from apostille.xds.configuration import emit_static
 from apostille.xds.feedback import Nack
@@ -30,6 +30,7 @@ class Judging:
     """What a translation and its proof need besides the resources. `ports`: written port (name or number) → number."""
 
     steps: Mapping[str, StepCompiler]
+    integrations: Mapping[str, IntegrationCompiler]
     ports: Mapping[str, int]
     site: Site
     envoy: Path
@@ -44,7 +45,7 @@ class Candidate:
 
 
 async def compile_candidate(snapshot: Snapshot, judging: Judging) -> Candidate:
-    translation = translate(snapshot, judging.steps, judging.ports)
+    translation = translate(snapshot, judging.steps, judging.integrations, judging.ports)
     proven = await prove_with_envoy(translation.gateway, judging)
     return Candidate(
         gateway=proven.gateway,

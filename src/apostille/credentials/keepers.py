@@ -93,6 +93,7 @@ class Keepers:
         self._entries: dict[Source, _Entry] = {}
         self._slots = asyncio.Semaphore(_SLOTS)
         self._ending: set[asyncio.Task[None]] = set()
+        self._closed = False
         self._registry = registry
         self._collector = _Gauges(self.reports, clock)
         registry.register(self._collector)
@@ -104,7 +105,12 @@ class Keepers:
         )
 
     def lease(self, source: Source) -> Lease:
-        """Fetches at once, if nobody uses the source yet. Needs a running event loop."""
+        """Fetches at once, if nobody uses the source yet. Needs a running event loop.
+
+        Raises RuntimeError after `close`.
+        """
+        if self._closed:
+            raise RuntimeError("these keepers are closed")
         entry = self._entries.get(source)
         if entry is None:
             entry = self._entries[source] = self._open(source)
@@ -124,7 +130,10 @@ class Keepers:
         return tuple(sorted(found, key=lambda report: (report.source, report.consumer or "")))
 
     async def close(self) -> None:
-        """Ends everything; a lease still held gives what is valid. Does not wait for threads."""
+        """Ends everything; a lease still held gives what is valid. Waits for no thread. Harmless the second time."""
+        if self._closed:
+            return
+        self._closed = True
         for entry in tuple(self._entries.values()):
             self._end(entry)
         self._registry.unregister(self._collector)

@@ -172,6 +172,8 @@ _S3_HEADERS = (
     "x-amz-checksum-*", "x-amz-sdk-checksum-algorithm", "x-amz-decoded-content-length", "x-amz-trailer",
     "x-amz-user-agent", "x-amz-request-payer", "x-amz-expected-bucket-owner", "x-amz-id-2",
 )  # fmt: skip
+# With one of these the client has said what its body is: there is nothing to hash.
+_DECLARED = "[0-9a-f]{64}|STREAMING-.*|UNSIGNED-PAYLOAD"
 _S3_METHODS = ("GET", "HEAD")
 
 
@@ -190,7 +192,10 @@ def compile_aws_sigv4(spec: AwsSigV4Spec, scope: StepScope) -> CompiledIntegrati
         allowed=_compile_allowed(spec.allow, s3=s3),
     )
     return CompiledIntegration(
-        config=config, raw_path=s3, body_limit=None if spec.payload is Payload.UNSIGNED else spec.body_limit
+        config=config,
+        raw_path=s3,
+        body_limit=None if spec.payload is Payload.UNSIGNED else spec.body_limit,
+        unread=("x-amz-content-sha256", _DECLARED) if spec.payload is Payload.AUTO else None,
     )
 
 

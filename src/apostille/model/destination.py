@@ -46,7 +46,7 @@ class ClientTls:
 class Destination:
     """`name` holds the identity (kind, namespace, name, port). `dns`: endpoints are names that Envoy resolves.
 
-    `hostname` is what ``autoHostRewrite`` puts into the Host header.
+    `hostname` and `port` (the one that routes name) are what belongs into the Host header.
 
     `external`: a foreign service; headers of ours and of the way here are taken off at its door.
     No endpoints: requests get 503.
@@ -57,6 +57,17 @@ class Destination:
     endpoints: tuple[Endpoint, ...]
     dns: bool = False
     hostname: str | None = None
+    port: int | None = None
     protocol: Protocol = Protocol.HTTP1
     tls: ClientTls | None = None
     external: bool = False
+
+    @property
+    def authority(self) -> str | None:
+        """The Host that belongs to it, with the port where that is not the scheme's own; None when it has no one name."""
+        host = self.hostname or (self.endpoints[0].host if len(self.endpoints) == 1 else None)
+        if host is None or host.startswith("/"):
+            return None
+        shown = f"[{host}]" if ":" in host else host
+        own = 80 if self.tls is None else 443
+        return shown if self.port in (own, None) else f"{shown}:{self.port}"

@@ -29,7 +29,7 @@ def dump_model(value: object) -> object:
         case SecretText() | Ref():
             return str(value)
         case Key():
-            # Somebody who chose a short key could be found out by trying: the whole digest is for the auth service alone.
+            # A short key could be found out by trying: the whole digest is for the auth service alone.
             return {**_dump_fields(value), "digest": f"{value.digest[:_DIGITS_SHOWN]}..."}
         case tuple() | list():
             return [dump_model(item) for item in value]

@@ -77,13 +77,15 @@ class RegexRewrite:
 class Forward:
     """`external` says that at least one destination is a foreign service: our own headers must not reach it.
 
-    At most one of `host_rewrite` and `auto_host_rewrite` is set.
+    At most one of `host_rewrite` and `auto_host_rewrite` is set. `signed`: the path that is sent is the one that the
+    auth service has signed, whatever the client's spelling was.
     """
 
     destinations: tuple[WeightedDestination, ...]
     host_rewrite: str | None = None
     auto_host_rewrite: bool = False
     path_rewrite: PathRewrite | RegexRewrite | None = None
+    signed: bool = False
     external: bool = False
 
 
@@ -114,12 +116,15 @@ class Guard:
     """Every request of the route is put before this auth program first.
 
     `program` is the id of a `Program`, `policy` its policy as ``namespace/name``. `body_limit` in bytes: the
-    request's body goes along, 413 above it; None leaves the body alone.
+    request's body goes along, 413 above it; None leaves the body alone. `body_may_be_cut`: of a longer body only that
+    much goes along, and the request is not refused. `outbound`: the policy that says what goes on the request.
     """
 
     program: str
     policy: str
     body_limit: int | None = None
+    body_may_be_cut: bool = False
+    outbound: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +140,10 @@ class Strip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """`name` is unique within its listener and says which matcher of which route it is. `owner` is the RouteTable."""
+    """`name` is unique within its listener and says which matcher of which route it is. `owner` is the RouteTable.
+
+    `raw_path`: every spelling of a path is welcome, because the destination takes each for another name.
+    """
 
     name: str
     owner: Ref
@@ -143,4 +151,5 @@ class Route:
     action: Action
     guard: Guard | None = None
     strip: Strip = field(default_factory=Strip)
+    raw_path: bool = False
     labels: tuple[tuple[str, str], ...] = ()

@@ -15,6 +15,8 @@ from apostille.base.clock import Clock
 
 _ANSWER_SECONDS = 5.0
 _POLL_SECONDS = 0.02
+# For the first words of those who were let in at the very last.
+_LAST_COMERS_SECONDS = 1.0
 # What clients have open, at the level of connections and of requests; `admin` is ourselves asking.
 _ACTIVE = r"^(http|tcp|listener)\..*downstream_(rq|cx)_active$"
 _ADMIN = re.compile(r"^(http|listener)\.admin\.")
@@ -60,9 +62,9 @@ class EnvoyAdmin:
     async def drain(self, limit: float) -> bool:
         """Ask clients to go, and wait until they have gone, for at most `limit` seconds.
 
-        Every response from now on closes its connection; new connections are taken until the drain time of the
-        process is over. It is done when nothing is open, or when the drain time is over and no request is under way:
-        what is left then are connections nobody uses. True when no request is under way.
+        Every response from now on closes its connection; new connections are taken until nothing is open, or until the
+        drain time of the process is over. From then on nobody is let in, and it is done when nothing is open, or when
+        no request is under way on connections that had their time. True when no request is under way.
         """
         deadline = self._clock.monotonic() + limit
         try:
@@ -71,10 +73,20 @@ class EnvoyAdmin:
             # more and more often, and a busy client could keep its connection to the end.
             await self.fetch("/healthcheck/fail", post=True)
             await self.fetch("/drain_listeners?graceful", post=True)
+            patience = 0.0
+            while await self._listeners_stopped() == stopped_before:
+                _, connections = await self._active()
+                if connections == 0 or self._clock.monotonic() >= deadline:
+                    # Whoever came between this look and the end of the process would be cut off.
+                    await self.fetch("/drain_listeners", post=True)
+                    patience = _LAST_COMERS_SECONDS
+                    break
+                await asyncio.sleep(_POLL_SECONDS)
+            closed = self._clock.monotonic()
             while True:
                 requests, connections = await self._active()
-                drain_time_over = await self._listeners_stopped() > stopped_before
-                if connections == 0 or (requests == 0 and drain_time_over) or self._clock.monotonic() >= deadline:
+                now = self._clock.monotonic()
+                if connections == 0 or (requests == 0 and now >= closed + patience) or now >= deadline:
                     return requests == 0
                 await asyncio.sleep(_POLL_SECONDS)
         except AdminError:

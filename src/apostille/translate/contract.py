@@ -69,11 +69,13 @@ class CompiledIntegration:
 
     `raw_path`: the service takes every spelling of a path for another name, so nothing is refused or resolved on the
     way. `body_limit` in bytes: as much of the client's body as the integration wants to see; None: nothing of it.
+    `unread`: a request header and a regular expression; where it matches, the body need not be seen after all.
     """
 
     config: object
     raw_path: bool = False
     body_limit: int | None = None
+    unread: tuple[str, str] | None = None
 
 
 class IntegrationCompiler(Protocol):

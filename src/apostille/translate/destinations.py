@@ -51,6 +51,10 @@ class Destinations:
         """Every destination that was resolved so far, by name."""
         return tuple(self._resolved[name] for name in sorted(self._resolved))
 
+    def named(self, name: str) -> Destination:
+        """One that was resolved before."""
+        return self._resolved[name]
+
     def facts(self, reference: DestinationReference, namespace: str) -> DestinationFacts | None:
         """What selectors can ask, also of a destination that cannot be resolved; None for what is no reference."""
         if reference.ref is None:
@@ -120,6 +124,7 @@ class Destinations:
             owner=service.ref,
             endpoints=self._ready(service, port),
             hostname=f"{name}.{namespace}.svc.cluster.local",
+            port=port.port,
             protocol=Protocol.HTTP2
             if protocol.startswith(("grpc", "http2")) or protocol.endswith("/h2c")
             else Protocol.HTTP1,
@@ -159,6 +164,7 @@ class Destinations:
             endpoints=endpoints,
             dns=any(not endpoint.is_socket and not _is_address(endpoint.host) for endpoint in endpoints),
             hostname=spec.hosts[0].lower() if len(spec.hosts) == 1 else None,
+            port=port.number,
             protocol=Protocol.HTTP2 if port.protocol in _HTTP2 else Protocol.HTTP1,
             tls=tls,
             external=True,

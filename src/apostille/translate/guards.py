@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from apostille.base.refs import Ref
-from apostille.model.auth import KeyRing, Program, Step
-from apostille.model.digest import program_id
+from apostille.model.auth import KeyRing, Step
 from apostille.resources.broken import BrokenItem
 from apostille.resources.ext_auth import (
     ExtAuthConfig,
@@ -38,19 +37,25 @@ _CONFIG: FieldPath = ("spec", "config")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CompiledGuard:
-    """`program` of None: the policy could not be understood, so what it covers is shut.
+class Chain:
+    """The compiled steps. `body_limit` in bytes, where a step needs the client's body. `status_on_error`: as the
+    policy's server says, if it does."""
 
-    `body_limit` in bytes, where the program needs the client's body. `status_on_error`: as its server says, if it does.
-    """
+    steps: tuple[Step, ...]
+    keyrings: tuple[KeyRing, ...]
+    deadline_ms: int
+    body_limit: int | None = None
+    status_on_error: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledGuard:
+    """`chain` of None: the policy could not be understood, so what it covers is shut."""
 
     policy: Resource[Spec]
     targets: GuardSpec
     unselected: Unselected
-    program: Program | None = None
-    keyrings: tuple[KeyRing, ...] = ()
-    body_limit: int | None = None
-    status_on_error: int | None = None
+    chain: Chain | None = None
 
     @property
     def name(self) -> str:
@@ -135,13 +140,14 @@ class GuardCompiler:
             policy=policy,
             targets=spec,
             unselected=Unselected.DESTINATIONS,
-            program=Program(
-                id=program_id(policy.ref, steps, deadline), policy=policy.ref, steps=steps, deadline_ms=deadline
+            chain=Chain(
+                steps=steps,
+                keyrings=keyrings,
+                deadline_ms=deadline,
+                body_limit=limit if wants_body else None,
+                # Gloo's default is 403; a caller who did nothing wrong is told so unless somebody wrote it down.
+                status_on_error=server.status_on_error if "status_on_error" in server.model_fields_set else None,
             ),
-            keyrings=keyrings,
-            body_limit=limit if wants_body else None,
-            # Gloo's default is 403; a caller who did nothing wrong is told so unless somebody wrote it down.
-            status_on_error=server.status_on_error if "status_on_error" in server.model_fields_set else None,
         )
 
     def _compile_chain(

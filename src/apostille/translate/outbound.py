@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from apostille.base.refs import Ref
-from apostille.model.destination import Destination
 from apostille.resources.broken import BrokenItem
 from apostille.resources.outbound import OutboundAuthPolicy
 from apostille.resources.resource import Resource, Spec
@@ -53,9 +52,7 @@ class Outbounds:
             [
                 p
                 for p in self.policies
-                if any(
-                    isinstance(s, BrokenItem) or selects_destination(s, to) for s in p.targets.apply_to_destinations
-                )
+                if any(isinstance(s, BrokenItem) or selects_destination(s, to) for s in p.targets.apply_to_destinations)
             ]
             for to in route.destinations
         ]
@@ -98,8 +95,7 @@ def compile_outbounds(
 ) -> Outbounds:
     return Outbounds(
         policies=tuple(
-            _compile_policy(policy, snapshot, kinds, destinations, ledger)
-            for policy in snapshot.of(OutboundAuthPolicy)
+            _compile_policy(policy, snapshot, kinds, destinations, ledger) for policy in snapshot.of(OutboundAuthPolicy)
         )
     )
 
@@ -133,14 +129,3 @@ def _compile_policy(
             ledger.note(policy, (*at, *problem.at), problem.reason, problem.message, Effect.REPLACED)
         return shut
     return CompiledOutbound(policy=policy, targets=spec, kind=kind.name, integration=compiled)
-
-
-def host_of(destination: Destination) -> str | None:
-    """The Host that belongs to a destination: its name, with the port where that is not the scheme's own."""
-    if len(destination.endpoints) != 1 and destination.hostname is None:
-        return None
-    host = destination.hostname or destination.endpoints[0].host
-    port = destination.port
-    own = 443 if destination.tls is not None else 80
-    shown = f"[{host}]" if ":" in host else host
-    return shown if port in (own, None) else f"{shown}:{port}"

@@ -53,23 +53,23 @@ def covers(spec: GuardSpec, route: RouteFacts, unselected: Unselected) -> bool:
         if unselected is Unselected.ROUTES:
             return True
         return any(to.kind is DestinationKind.SERVICE for to in route.destinations)
-    return any(_selects_route(selector, route) for selector in routes) or any(
-        isinstance(selector, BrokenItem) or _selects_destination(selector, to)
+    return any(selects_route(selector, route) for selector in routes) or any(
+        isinstance(selector, BrokenItem) or selects_destination(selector, to)
         for selector in destinations
         for to in route.destinations
     )
 
 
-def _selects_route(selector: RouteSelector | BrokenItem[WideRouteSelector], route: RouteFacts) -> bool:
+def selects_route(selector: RouteSelector | BrokenItem[WideRouteSelector], route: RouteFacts) -> bool:
     namespace = route.table.namespace
     if isinstance(selector, BrokenItem):
         return selector.kept is None or selector.kept.covers(labels=route.labels, namespace=namespace)
     if selector.with_destinations is not None:
-        return any(_selects_destination(selector.with_destinations, to) for to in route.destinations)
+        return any(selects_destination(selector.with_destinations, to) for to in route.destinations)
     return selector.route is not None and selector.route.covers(labels=route.labels, namespace=namespace)
 
 
-def _selects_destination(selector: DestinationSelector, to: DestinationFacts) -> bool:
+def selects_destination(selector: DestinationSelector, to: DestinationFacts) -> bool:
     if selector.kind is not to.kind or not _selects_port(selector.port, to):
         return False
     return selector.selector is None or selector.selector.matches(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from apostille.model.auth import Program
 from apostille.model.route import (
     Action,
     Forward,
-    Guard,
     Match,
     PathKind,
     PathRewrite,
@@ -27,20 +24,14 @@ from apostille.resources.selectors import DestinationReference
 from apostille.status.problem import FieldPath, Problem
 from apostille.status.reasons import Effect, Reason
 from apostille.translate.destinations import Destinations
+from apostille.translate.doors import Doors
 from apostille.translate.findings import Ledger
-from apostille.translate.guards import Guards
 from apostille.translate.matches import EVERYTHING, CompiledMatch, compile_match
 from apostille.translate.paths import compile_path_rewrite, regex_problem, rewrite_trap
 from apostille.translate.policies import RouteFacts
 
 ROUTE_INVALID = "route_invalid"
-POLICY_INVALID = "policy_invalid"
 PATH_REFUSED = "path_refused"
-
-# Proof of identity that callers bring for somebody else. A foreign service must not see it, and a guarded one gets
-# what the guard puts there.
-_CREDENTIALS = ("authorization", "proxy-authorization")
-_CREDENTIAL_PREFIX = "x-amz-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +43,11 @@ class TableRoute:
 
 
 class RouteCompiler:
-    """Compiles tables one by one; `stripped` are the header names that no route passes on (see `identity_headers`)."""
+    """Compiles tables one by one."""
 
-    def __init__(self, destinations: Destinations, guards: Guards, stripped: frozenset[str], ledger: Ledger) -> None:
+    def __init__(self, destinations: Destinations, doors: Doors, ledger: Ledger) -> None:
         self._destinations = destinations
-        self._guards = guards
-        self._stripped = stripped
+        self._doors = doors
         self._ledger = ledger
 
     def compile_table(self, table: Resource[RouteTable]) -> tuple[TableRoute, ...]:
@@ -117,10 +107,9 @@ class RouteCompiler:
                 action=self._rewritten(table, sound, head, compiled.match, at),
                 labels=tuple(sorted(facts.labels.items())) if facts else (),
             )
-            if facts is not None:
-                route = self._guarded(route, facts)
-            trap = _trap(route, head)
-            routes += [TableRoute(route=each, port=compiled.port) for each in ((trap, route) if trap else (route,))]
+            fitted = (route,) if facts is None else self._fitted(table, route, facts, head, at)
+            trap = _trap(fitted[-1], head)
+            routes += [TableRoute(route=each, port=compiled.port) for each in ((trap, *fitted) if trap else fitted)]
         return routes, lost
 
     def _rewritten(
@@ -136,31 +125,16 @@ class RouteCompiler:
             return Respond(status=500, reason=ROUTE_INVALID)
         return replace(action, path_rewrite=compile_path_rewrite(match.path, written))
 
-    def _guarded(self, route: Route, facts: RouteFacts) -> Route:
-        """With the guard that covers it, or shut where that guard could not be understood."""
-        compiled = self._guards.guard_of(facts)
-        if isinstance(route.action, Respond) and route.action.reason is not None:
-            return route
-        if compiled is not None and compiled.program is None:
-            return replace(route, action=Respond(status=500, reason=POLICY_INVALID))
-        guard = None
-        if compiled is not None and compiled.program is not None:
-            guard = Guard(program=compiled.program.id, policy=compiled.name, body_limit=compiled.body_limit)
-        return replace(
-            route, guard=guard, strip=self._strip(route.action, compiled.program if compiled is not None else None)
-        )
-
-    def _strip(self, action: Action, program: Program | None) -> Strip:
-        steps = program.steps if program else ()
-        reads = {name for step in steps for name in step.headers.reads}
-        names = {*self._stripped, *(name for step in steps for name in step.headers.writes)}
-        # An internal service without a guard may well have an authentication of its own.
-        private = program is not None or (isinstance(action, Forward) and action.external)
-        if private:
-            names |= set(_CREDENTIALS)
-        # A prefix cannot spare the names that a step is to read; the auth service takes those away afterwards.
-        prefixes = (_CREDENTIAL_PREFIX,) if private and not any(n.startswith(_CREDENTIAL_PREFIX) for n in reads) else ()
-        return Strip(names=tuple(sorted(names - reads)), prefixes=prefixes)
+    def _fitted(
+        self, table: Resource[RouteTable], route: Route, facts: RouteFacts, head: HTTPRoute | RouteHead, at: FieldPath
+    ) -> tuple[Route, ...]:
+        """With its door, or shut where it cannot have the one it should."""
+        fitted = self._doors.fit(route, facts, _written_rewrite(route.action, head))
+        if isinstance(fitted, str):
+            text = f"This route answers 500: {fitted}."
+            self._ledger.note(table, (*at, "forwardTo"), Reason.CONFLICT, text, Effect.REPLACED)
+            return (replace(route, action=Respond(status=500, reason=ROUTE_INVALID)),)
+        return fitted
 
     def _compile_matches(
         self, table: Resource[RouteTable], head: HTTPRoute | RouteHead, at: FieldPath
@@ -233,18 +207,6 @@ class RouteCompiler:
         )
 
 
-def identity_headers(programs: Iterable[Program]) -> frozenset[str]:
-    """Headers that no caller may send anywhere: keys, and what programs say about callers.
-
-    Credentials for foreign services are left out: an internal service without a guard may have its own use for them.
-    """
-    steps = [step for program in programs for step in program.steps]
-    names = {name for step in steps for name in (*step.headers.credentials, *step.headers.writes)}
-    return frozenset(
-        name for name in names if name not in (*_CREDENTIALS, "cookie") and not name.startswith(_CREDENTIAL_PREFIX)
-    )
-
-
 def _references(item: HTTPRoute, spec: RouteTable) -> tuple[DestinationReference, ...]:
     if item.forward_to is None:
         return ()
@@ -257,20 +219,27 @@ def _path_rewrite(head: HTTPRoute | RouteHead) -> str | None:
     return head.forward_to.path_rewrite if isinstance(head, HTTPRoute) and head.forward_to is not None else None
 
 
+def _written_rewrite(action: Action, head: HTTPRoute | RouteHead) -> PathRewrite | RegexRewrite | None:
+    """What the author wrote, before it was put into a form that Envoy understands."""
+    written = _path_rewrite(head)
+    if written is not None:
+        return PathRewrite(replacement=written or "/")
+    return action.path_rewrite if isinstance(action, Forward) else None
+
+
 def _trap(route: Route, head: HTTPRoute | RouteHead) -> Route | None:
     """The route in front of one with a rewrite, for requests that the rewrite must not be let loose on."""
     action = route.action
     if not isinstance(action, Forward) or action.path_rewrite is None:
         return None
-    written = _path_rewrite(head)
-    rewrite = PathRewrite(replacement=written or "/") if written is not None else action.path_rewrite
-    match = rewrite_trap(route.match, rewrite)
-    if match is None:
+    rewrite = _written_rewrite(action, head)
+    path = rewrite_trap(route.match.path, rewrite) if rewrite is not None else None
+    if path is None:
         return None
     return replace(
         route,
         name=f"{route.name}!",
-        match=match,
+        match=replace(route.match, path=path),
         action=Respond(status=400, reason=PATH_REFUSED),
         guard=None,
         strip=Strip(),

@@ -113,7 +113,8 @@ def _emit_ext_authz(deadline_ms: int, status_on_error: int) -> ExtAuthz:
                         typed_config=emit_any(PreviousHostsPredicate()),
                     )
                 ],
-                host_selection_retry_max_attempts=5,
+                # Least of all requests are under way at the dead one, so it comes up again and again.
+                host_selection_retry_max_attempts=32,
             ),
             authorization_request=AuthorizationRequest(
                 headers_to_add=[

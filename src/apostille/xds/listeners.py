@@ -60,10 +60,11 @@ def emit_listener(
         local_reply_config=_emit_local_replies(),
         # The client's address is the connection's; what clients say of themselves in x-forwarded-* is not believed.
         use_remote_address=BoolValue(value=True),
-        # One spelling of a path for matching, policy and the wire.
-        normalize_path=BoolValue(value=True),
-        merge_slashes=True,
-        path_with_escaped_slashes_action=HttpConnectionManager.REJECT_REQUEST,
+        # Paths are matched, judged, signed and sent as the client spelled them. Odd spellings find no route (see
+        # xds.paths), but where the destination takes each of them for a name of its own, as S3 does.
+        normalize_path=BoolValue(value=False),
+        merge_slashes=False,
+        path_with_escaped_slashes_action=HttpConnectionManager.KEEP_UNCHANGED,
         common_http_protocol_options=HttpProtocolOptions(
             idle_timeout=Duration(seconds=3600),
             # x_user_email and x-user-email are one header to many servers: a way round every removal by name.

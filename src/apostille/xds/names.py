@@ -6,6 +6,7 @@ from __future__ import annotations
 METADATA = "apostille"
 METADATA_PROGRAM = "program"
 METADATA_POLICY = "policy"
+METADATA_OUTBOUND = "outbound"
 METADATA_TABLE = "table"
 
 # Filter state of a request: host, path (without query) and id as they came in; the access log reads them.

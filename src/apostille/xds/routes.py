@@ -44,13 +44,16 @@ from apostille.xds.names import (
     EXT_AUTHZ,
     HEADER_MUTATION,
     METADATA,
+    METADATA_OUTBOUND,
     METADATA_POLICY,
     METADATA_PROGRAM,
     METADATA_TABLE,
     OUR_HEADERS_PREFIX,
     REASON_HEADER,
+    TARGET_HEADER,
 )
 from apostille.xds.packing import emit_any
+from apostille.xds.paths import ODD_PATH
 
 _REDIRECT_CODES = {
     301: RedirectAction.MOVED_PERMANENTLY,
@@ -78,7 +81,7 @@ def _emit_virtual_host(host: VirtualHost, https_redirect: bool) -> EnvoyVirtualH
     return EnvoyVirtualHost(
         name=host.name,
         domains=host.domains,
-        routes=[emit_route(route) for route in host.routes],
+        routes=[*(emit_route(route) for route in host.routes), _refuse_odd_paths()],
         require_tls=EnvoyVirtualHost.ALL if https_redirect else EnvoyVirtualHost.NONE,
     )
 
@@ -88,7 +91,7 @@ def emit_route(route: Route) -> EnvoyRoute:
     reason = action.reason if isinstance(action, Respond) else None
     return EnvoyRoute(
         name=route.name,
-        match=_emit_match(route.match),
+        match=_emit_match(route.match, plain=isinstance(action, Forward) and not route.raw_path),
         route=_emit_forward(action) if isinstance(action, Forward) else None,
         redirect=_emit_redirect(action) if isinstance(action, Redirect) else None,
         direct_response=_emit_respond(action) if isinstance(action, Respond) else None,
@@ -104,7 +107,9 @@ def _set_header(name: str, value: str) -> HeaderValueOption:
     )
 
 
-def _emit_match(match: Match) -> RouteMatch:
+def _emit_match(match: Match, *, plain: bool) -> RouteMatch:
+    """`plain`: only for paths in their one plain spelling. Every other spelling may mean another path to the upstream
+    than it meant to the guards here."""
     path = match.path
     return RouteMatch(
         path=path.value if path.kind is PathKind.EXACT else None,
@@ -112,10 +117,28 @@ def _emit_match(match: Match) -> RouteMatch:
         safe_regex=RegexMatcher(regex=path.value) if path.kind is PathKind.REGEX else None,
         case_sensitive=BoolValue(value=False) if path.ignore_case else None,
         headers=[
+            *([_plain_path()] if plain else []),
             *([_method_matcher(match.method)] if match.method else []),
             *(_emit_header_match(header) for header in match.headers),
         ],
         query_parameters=[_emit_query_match(query) for query in match.query],
+    )
+
+
+def _plain_path() -> HeaderMatcher:
+    return HeaderMatcher(name=":path", string_match=_text_matcher(ODD_PATH, regex=True), invert_match=True)
+
+
+def _refuse_odd_paths() -> EnvoyRoute:
+    """The last route of every virtual host: what found no route because of its spelling is told so."""
+    return EnvoyRoute(
+        name="odd-path",
+        match=RouteMatch(
+            prefix="/", headers=[HeaderMatcher(name=":path", string_match=_text_matcher(ODD_PATH, regex=True))]
+        ),
+        direct_response=DirectResponseAction(status=400),
+        response_headers_to_add=[_set_header(REASON_HEADER, "path_refused")],
+        typed_per_filter_config={EXT_AUTHZ: emit_any(ExtAuthzPerRoute(disabled=True))},
     )
 
 
@@ -161,6 +184,8 @@ def _emit_forward(action: Forward) -> RouteAction:
         ),
         host_rewrite_literal=action.host_rewrite,
         auto_host_rewrite=BoolValue(value=True) if action.auto_host_rewrite else None,
+        # The auth service has signed a path and tells it; Envoy keeps the query as it came.
+        path_rewrite=f"%DYNAMIC_METADATA({EXT_AUTHZ}:{TARGET_HEADER})%" if action.signed else "",
         prefix_rewrite=rewrite.replacement if isinstance(rewrite, PathRewrite) else "",
         regex_rewrite=RegexMatchAndSubstitute(
             pattern=RegexMatcher(regex=rewrite.pattern), substitution=rewrite.substitution
@@ -192,6 +217,8 @@ def _emit_metadata(route: Route) -> Metadata:
     if route.guard is not None:
         fields[METADATA_PROGRAM] = route.guard.program
         fields[METADATA_POLICY] = route.guard.policy
+        if route.guard.outbound is not None:
+            fields[METADATA_OUTBOUND] = route.guard.outbound
     facts = Struct()
     facts.update(fields)
     return Metadata(filter_metadata={METADATA: facts})
@@ -206,7 +233,11 @@ def _emit_filters(route: Route) -> dict[str, AnyMessage]:
         check = ExtAuthzPerRoute(check_settings=CheckSettings(disable_request_body_buffering=True))
     else:
         check = ExtAuthzPerRoute(
-            check_settings=CheckSettings(with_request_body=BufferSettings(max_request_bytes=guard.body_limit))
+            check_settings=CheckSettings(
+                with_request_body=BufferSettings(
+                    max_request_bytes=guard.body_limit, allow_partial_message=guard.body_may_be_cut
+                )
+            )
         )
     return {EXT_AUTHZ: emit_any(check), HEADER_MUTATION: emit_any(_emit_strip(route.strip))}
 

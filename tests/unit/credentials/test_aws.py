@@ -1,22 +1,16 @@
 from __future__ import annotations
 
-import asyncio
 import logging
-import socket
 import subprocess
 import sys
-import traceback
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from apostille.base.secrets import SecretText
-from apostille.credentials import aws, chains
-from apostille.credentials.fetched import Fetched, FetchError
+from apostille.credentials import chains
 from apostille.model.credentials import (
-    AssumeRoleSource,
     ContainerSource,
     DefaultSource,
     EnvironmentSource,
@@ -26,31 +20,8 @@ from apostille.model.credentials import (
     StaticSource,
     WebIdentitySource,
 )
+from tests.unit.credentials.asking import ROLE, SIX_PM, STATIC, fetch, refusal, role
 from tests.unit.credentials.stand_ins import CANARY, Container, Instance, Sts
-
-ROLE = "arn:aws:iam::123456789012:role/reader"
-STATIC = StaticSource(
-    access_key="AKIABASE", secret_key=SecretText(f"base-{CANARY}"), session_token=SecretText(f"base-token-{CANARY}")
-)
-SIX_PM = datetime(2026, 5, 1, 18, 0, tzinfo=UTC)
-
-
-async def fetch(source: Source, environ: Mapping[str, str] | None = None, consumer: str | None = None) -> Fetched:
-    """In a thread, as in life: the servers of the tests run in this loop."""
-    return await asyncio.to_thread(aws.fetch, source, environ or {}, consumer)
-
-
-async def refusal(source: Source, environ: Mapping[str, str] | None = None, consumer: str | None = None) -> str:
-    """The text of the error, after a look for secrets at all that comes with it."""
-    with pytest.raises(FetchError) as caught:
-        await fetch(source, environ, consumer)
-    error: BaseException = caught.value
-    assert error.__cause__ is None
-    assert error.__context__ is None
-    for text in (str(error), repr(error), "".join(traceback.format_exception(error))):
-        assert CANARY not in text
-    return str(error)
-
 
 # Static keys and the environment
 
@@ -202,6 +173,18 @@ async def test_the_files_of_a_profile_may_be_named_by_the_environment_mapping(tm
     assert (await fetch(ProfileSource(profile="one"), environ)).credentials.access_key == "AKIA1"
 
 
+async def test_the_files_named_by_the_environment_of_the_process_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, credentials = write_files(
+        tmp_path, credentials="[s3]\naws_access_key_id = WRONG\naws_secret_access_key = w\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", config)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", credentials)
+    text = await refusal(ProfileSource(profile="s3"))
+    assert text == "there is no profile 's3' in ~/.aws/config and ~/.aws/credentials"
+
+
 async def test_a_profile_that_is_not_there_is_told_with_the_files(tmp_path: Path) -> None:
     config, credentials = write_files(tmp_path)
     text = await refusal(ProfileSource(profile="s3", config_file=config, credentials_file=credentials))
@@ -239,7 +222,8 @@ async def test_a_profile_with_half_of_its_keys_names_the_other_half(tmp_path: Pa
 async def test_a_profile_may_take_a_role_with_another_profile(tmp_path: Path, moto_url: str) -> None:
     config, credentials = write_files(
         tmp_path,
-        config=f"[profile s3]\nrole_arn = {ROLE}\nsource_profile = base\nregion = eu-west-1\nendpoint_url = {moto_url}\n",
+        config=f"[profile s3]\nrole_arn = {ROLE}\nsource_profile = base\n"
+        f"region = eu-west-1\nendpoint_url = {moto_url}\n",
         credentials="[base]\naws_access_key_id = AKIABASE\naws_secret_access_key = s\n",
     )
     fetched = await fetch(ProfileSource(profile="s3", config_file=config, credentials_file=credentials))
@@ -286,170 +270,6 @@ async def test_a_program_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(chains, "_PROCESS_TIMEOUT", 0.05)
     source = write_process(tmp_path, "import threading; threading.Event().wait()")
     assert "credential_process ran for more than" in await refusal(source)
-
-
-# Web identity
-
-
-async def test_a_web_identity_is_exchanged_for_the_role(tmp_path: Path, moto_url: str) -> None:
-    token = tmp_path / "token"
-    token.write_text("a.web.token")
-    source = WebIdentitySource(role_arn=ROLE, token_file=str(token), region="eu-west-1", sts_endpoint=moto_url)
-    fetched = await fetch(source)
-    assert fetched.credentials.access_key.startswith("ASIA")
-    assert fetched.expires is not None
-
-
-async def test_the_web_identity_file_is_read_anew_and_the_request_is_not_signed(tmp_path: Path, sts: Sts) -> None:
-    token = tmp_path / "token"
-    source = WebIdentitySource(role_arn=ROLE, token_file=str(token), session_name="pod")
-    environ = {"AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL_STS": sts.url}
-    for text in ("first", "second\n"):
-        token.write_text(text)
-        await fetch(source, environ)
-    assert [form["WebIdentityToken"] for form in sts.requests] == ["first", "second"]
-    assert {form["RoleSessionName"] for form in sts.requests} == {"pod"}
-    assert sts.authorizations == ["", ""]
-
-
-async def test_a_web_identity_file_that_is_missing_is_named(tmp_path: Path) -> None:
-    missing = str(tmp_path / "token")
-    text = await refusal(WebIdentitySource(role_arn=ROLE, token_file=missing, region="eu-west-1"))
-    assert text == f"No such file or directory: {missing}"
-
-
-async def test_a_refused_web_identity_shows_the_code_and_advice_but_not_the_token(tmp_path: Path, sts: Sts) -> None:
-    token = tmp_path / "token"
-    token.write_text(CANARY)
-    sts.refusal = "InvalidIdentityToken"
-    source = WebIdentitySource(role_arn=ROLE, token_file=str(token), region="eu-west-1", sts_endpoint=sts.url)
-    text = await refusal(source)
-    assert text.startswith("AssumeRoleWithWebIdentity was refused with InvalidIdentityToken: ")
-    assert "OIDC" in text
-
-
-# Assumed roles
-
-
-def role(url: str, **changes: object) -> AssumeRoleSource:
-    settings: dict[str, object] = {"base": STATIC, "role_arn": ROLE, "region": "eu-west-1", "sts_endpoint": url}
-    return AssumeRoleSource(**{**settings, **changes})  # type: ignore[arg-type]
-
-
-async def test_a_role_is_taken_with_all_that_was_written(sts: Sts) -> None:
-    policy = '{"Version":"2012-10-17","Statement":[]}'
-    await fetch(
-        role(
-            sts.url,
-            session_name="gateway",
-            external_id="ext-1",
-            duration_seconds=900,
-            tags=(("team", "blue"), ("env", "prod")),
-            session_policy=policy,
-        )
-    )
-    (form,) = sts.requests
-    assert form["RoleArn"] == ROLE
-    assert form["RoleSessionName"] == "gateway"
-    assert form["ExternalId"] == "ext-1"
-    assert form["DurationSeconds"] == "900"
-    assert form["Policy"] == policy
-    assert [form[f"Tags.member.{n}.{part}"] for n in (1, 2) for part in ("Key", "Value")] == [
-        "team", "blue", "env", "prod",
-    ]  # fmt: skip
-    assert "Credential=AKIABASE/" in sts.authorizations[0]
-    assert "/eu-west-1/sts/" in sts.authorizations[0]
-
-
-async def test_what_was_not_written_is_not_sent(sts: Sts) -> None:
-    await fetch(role(sts.url))
-    assert set(sts.requests[0]) == {"Action", "Version", "RoleArn", "RoleSessionName", "DurationSeconds"}
-
-
-async def test_the_credentials_of_an_assumed_role_are_those_of_its_session(moto_url: str) -> None:
-    from botocore.session import Session
-
-    fetched = await fetch(role(moto_url, session_name="gateway-{consumer}"), consumer="team-blue")
-
-    def identity() -> str:
-        held = fetched.credentials
-        assert held.session_token is not None
-        client = Session(session_vars={"profile": (None, None, None, None)}).create_client(
-            "sts",
-            region_name="eu-west-1",
-            endpoint_url=moto_url,
-            aws_access_key_id=held.access_key,
-            aws_secret_access_key=held.secret_key.reveal(),
-            aws_session_token=held.session_token.reveal(),
-        )
-        try:
-            return str(client.get_caller_identity()["Arn"])  # type: ignore[attr-defined]
-        finally:
-            client.close()
-
-    assert (await asyncio.to_thread(identity)).endswith("assumed-role/reader/gateway-team-blue")
-
-
-async def test_roles_can_be_chained(sts: Sts) -> None:
-    await fetch(role(sts.url, base=role(sts.url, role_arn=f"{ROLE}-1")))
-    assert [form["RoleArn"] for form in sts.requests] == [f"{ROLE}-1", ROLE]
-    assert "Credential=ASIA00000001/" in sts.authorizations[1]
-
-
-async def test_a_denied_role_says_what_to_look_at(sts: Sts) -> None:
-    sts.refusal = "AccessDenied"
-    text = await refusal(role(sts.url))
-    assert text.startswith("AssumeRole was refused with AccessDenied: the role's trust policy must name ")
-
-
-@pytest.mark.parametrize("code", ["SignatureDoesNotMatch", "ExpiredToken", "PackedPolicyTooLarge", f"{CANARY} <b>"])
-async def test_a_refusal_never_repeats_what_sts_said(sts: Sts, code: str) -> None:
-    sts.refusal = code.replace("<", "&lt;")
-    assert "was refused with" in await refusal(role(sts.url))
-
-
-async def test_an_answer_from_nowhere_is_told_in_bounded_time() -> None:
-    with socket.socket() as taken:
-        # Bound and not listening: nobody else gets the port, and nobody answers on it.
-        taken.bind(("127.0.0.1", 0))
-        text = await refusal(role(f"http://127.0.0.1:{taken.getsockname()[1]}"))
-    assert text == "the endpoint does not answer (EndpointConnectionError)"
-
-
-async def test_without_a_region_the_text_says_where_to_write_one() -> None:
-    assert "AWS_REGION" in await refusal(role("http://127.0.0.1:1", region=None))
-
-
-async def test_the_consumer_is_in_session_name_and_tags(sts: Sts) -> None:
-    source = role(sts.url, session_name="gw-{consumer}", tags=(("who", "{consumer}"),))
-    await fetch(source, consumer="team-blue.v1")
-    assert sts.requests[0]["RoleSessionName"] == "gw-team-blue.v1"
-    assert sts.requests[0]["Tags.member.1.Value"] == "team-blue.v1"
-
-
-@pytest.mark.parametrize("where", [{"session_name": "gw-{consumer}"}, {"tags": (("who", "{consumer}"),)}])
-async def test_without_a_consumer_no_role_is_taken_in_the_name_of_one(sts: Sts, where: dict[str, object]) -> None:
-    assert "{consumer}" in await refusal(role(sts.url, **where))
-    assert sts.requests == []
-
-
-async def test_consumers_whose_names_do_not_fit_stay_different(sts: Sts) -> None:
-    names = ["a", "a b", "a/b", "x" * 200, "x" * 201, "été", "a-b"]
-    for name in names:
-        await fetch(role(sts.url, session_name="{consumer}"), consumer=name)
-    sent = [form["RoleSessionName"] for form in sts.requests]
-    assert len(set(sent)) == len(names)
-    assert all(2 <= len(name) <= 64 for name in sent)
-    assert sent[-1] == "a-b"
-
-
-async def test_a_tag_is_sent_as_it_is_or_not_at_all(sts: Sts) -> None:
-    source = role(sts.url, tags=(("who", "{consumer}"),))
-    await fetch(source, consumer="Zoë Ångström_1 .:/=+@-")
-    assert sts.requests[0]["Tags.member.1.Value"] == "Zoë Ångström_1 .:/=+@-"
-    for name in ("a*b", "x" * 257, "a\x00b"):
-        assert "the tag 'who'" in await refusal(source, consumer=name)
-    assert len(sts.requests) == 1
 
 
 # The default chain, and what holds for all

@@ -24,16 +24,22 @@ class Script:
         self._clock = clock
         self.outcomes = list(outcomes)
         self.begun = 0
+        self._beginnings = asyncio.Semaphore(0)
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def __call__(self) -> Fetched:
         self.begun += 1
+        self._beginnings.release()
         await self.gate.wait()
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
         return fetched(self._clock, f"AKIA{self.begun}", outcome)
+
+    async def next(self) -> None:
+        """Waits until a fetch has begun that was not waited for before."""
+        await self._beginnings.acquire()
 
 
 def fetched(clock: FakeClock, access_key: str, life: float | None) -> Fetched:
@@ -100,8 +106,7 @@ async def test_200_callers_at_the_start_wait_for_one_fetch(clock: FakeClock, sta
     script.gate.clear()
     keeper = stage(script)
     callers = [asyncio.create_task(keeper.get(patience=30)) for _ in range(200)]
-    while script.begun == 0:
-        await asyncio.sleep(0)
+    await script.next()
     script.gate.set()
     given = await asyncio.gather(*callers)
     assert {credentials.access_key for credentials in given} == {"AKIA1"}
@@ -137,7 +142,7 @@ async def test_200_callers_past_the_time_of_renewal_cause_one_fetch_and_wait_for
 async def test_renewal_comes_at_60_to_75_percent_of_life_and_not_always_at_the_same(
     clock: FakeClock, naps: Naps, stage: Stage
 ) -> None:
-    chance = random.Random(7)
+    chance = random.Random(7)  # noqa: S311 - the same numbers on every run
     planned = []
     for _ in range(200):
         stage(Script(clock, HOUR), jitter=chance.uniform)
@@ -210,8 +215,8 @@ async def test_nobody_waits_for_a_source_that_is_failing(clock: FakeClock, naps:
     await naps.next()
     script.gate.clear()
     naps.elapse()
-    while script.begun < 2:
-        await asyncio.sleep(0)
+    await script.next()
+    await script.next()
     async with asyncio.timeout(5):
         with pytest.raises(CredentialsUnavailable):
             await keeper.get(patience=3600)
@@ -393,8 +398,7 @@ async def test_closing_ends_the_fetch_and_lets_callers_go(clock: FakeClock, stag
     script.gate.clear()
     keeper = stage(script)
     caller = asyncio.create_task(keeper.get(patience=3600))
-    while script.begun == 0:
-        await asyncio.sleep(0)
+    await script.next()
     task = keeper.close()
     assert task is not None
     with pytest.raises(CredentialsUnavailable):

@@ -269,5 +269,7 @@ async def test_closing_ends_all_tasks_and_leaves_the_registry_as_it_was(
     assert world.metrics() == {}
     with pytest.raises(CredentialsUnavailable):
         await held[1].get("green")
+    with pytest.raises(RuntimeError):
+        keepers.lease(STATIC)
     world.open().lease(STATIC)
     assert world.metrics() != {}

@@ -58,7 +58,9 @@ class Runner:
 
 def program(config: object) -> Program:
     step = Step(name="sign", kind="signing", config=config)
-    return Program(id="ns/s3@1", policy=Ref(namespace="ns", name="s3"), steps=(step,), deadline_ms=250)
+    return Program(
+        id="ns/s3@1", policy=Ref(kind="OutboundAuthPolicy", namespace="ns", name="s3"), steps=(step,), deadline_ms=250
+    )
 
 
 @pytest.mark.parametrize("source", ALL, ids=source_title)

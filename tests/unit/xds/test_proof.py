@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -56,7 +56,7 @@ def destination(name: str) -> Destination:
     return Destination(name=name, owner=Ref("Service", "apps", name), endpoints=(Endpoint(host="10.0.0.1", port=80),))
 
 
-def listener(name: str, hosts: dict[str, Iterable[Route]]) -> Listener:
+def listener(name: str, hosts: Mapping[str, Iterable[Route]]) -> Listener:
     virtual = tuple(VirtualHost(name=host, domains=(host,), routes=tuple(routes)) for host, routes in hosts.items())
     return Listener(name=name, owner=replace(GATEWAY, name=name), port=8080, virtual_hosts=virtual)
 
@@ -137,9 +137,8 @@ async def test_a_refused_destination_goes_and_every_route_to_it_answers_500() ->
         "bad": "destination_refused",
         "partly": "destination_refused",
     }
-    assert [(r.owner, r.what, r.words) for r in proven.refusals] == [
-        (Ref("Service", "apps", "bad"), "bad", "bad cluster")
-    ]
+    [refusal] = proven.refusals
+    assert (refusal.owner, refusal.what, refusal.words) == (Ref("Service", "apps", "bad"), "bad", "bad cluster")
 
 
 async def test_a_refused_listener_is_not_opened_and_the_others_are() -> None:
