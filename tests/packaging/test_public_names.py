@@ -38,6 +38,7 @@ PUBLIC = [
     "Ruled",
     "SecretText",
     "SecretView",
+    "Signature",
     "Signed",
     "Signer",
     "SignerTools",

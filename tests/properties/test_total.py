@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from apostille.control.app import compile_judging
 from apostille.control.candidate import Judging, compile_candidate
 from apostille.model.dump import dump_model
-from apostille.proxy.binary import find_envoy
 from apostille.proxy.bootstrap import compile_auth_cluster
 from apostille.proxy.process import validate
 from apostille.status.report import compile_report
@@ -47,7 +48,8 @@ def test_whatever_text_is_in_a_file_it_is_read(text: str) -> None:
 def judging(tmp_path_factory: pytest.TempPathFactory) -> Judging:
     roots = tmp_path_factory.mktemp("trust") / "roots.pem"
     trustme.CA().cert_pem.write_to_path(str(roots))
-    return Judging(steps=KINDS, integrations=INTEGRATION_KINDS, ports=PORTS, site=Site(ca_file=str(roots)), envoy=find_envoy().path)
+    found = compile_judging(address="127.0.0.1", ports=PORTS, envoy=None)
+    return replace(found, site=Site(ca_file=str(roots)))
 
 
 # Each takes a process or more, so they are few and each has much in it.

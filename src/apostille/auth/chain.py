@@ -28,7 +28,8 @@ class ChainResult:
     """`verdict` is what the whole chain says; an Allow holds the merged headers, one value per name, in lower case.
 
     `step`: who decided; None when all steps allowed. `remove`: the client's headers that must not reach the upstream.
-    `target`: the path to send, where that is decided here and not by the route. `bypassed`: steps that could not be asked and were passed over at their author's word.
+    `target`: the path to send, where that is decided here and not by the route. `bypassed`: steps that could not be
+    asked and were passed over at their author's word.
     """
 
     verdict: Allow | Deny

@@ -106,13 +106,16 @@ def emit_answer(result: ChainResult) -> Answer:
                 headers.append((CONSUMER_HEADER, result.consumer))
             return Answer(status=200, headers=headers)
         case Deny() as deny:
-            return _emit_denial(deny)
+            return _emit_denial(deny, result.consumer)
         case _:
             assert_never(result.verdict)
 
 
-def _emit_denial(deny: Deny) -> Answer:
+def _emit_denial(deny: Deny, consumer: str | None) -> Answer:
     headers = [*deny.headers, (REASON_HEADER, deny.reason)]
+    if consumer and is_header_value(consumer):
+        # For the access log; Envoy keeps it from the client.
+        headers.append((CONSUMER_HEADER, consumer))
     if deny.status < 500:
         return Answer(status=deny.status, headers=headers, body=deny.body)
     true_status = deny.status if deny.status in CARRIED_STATUSES else 500

@@ -119,6 +119,10 @@ class Signer(Protocol):
         """Raising means broken: nothing is sent, the caller gets 503."""
         ...
 
+    async def explain(self, request: OutboundRequest, /) -> tuple[tuple[str, str], ...] | Deny:
+        """How `sign` comes to its result, as titled texts for people; what could be used by itself is masked."""
+        ...
+
 
 class KeyRings(Protocol):
     def find(self, ring: str, key: str, /) -> Key | None:
@@ -153,7 +157,7 @@ class CredentialLease(Protocol):
 
 class CredentialSources(Protocol):
     def lease(self, source: Source, /) -> CredentialLease:
-        """Credentials of just this source, fetched and refreshed off the request path for as long as the lease lives."""
+        """Credentials of just this source, fetched and refreshed off the request path while the lease lives."""
         ...
 
 

@@ -70,7 +70,8 @@ async def _run(options: GatewayOptions, state: Path) -> None:
 
     def report(event: ChildEvent) -> None:
         facts = {name: getattr(event, name) for name in event.__slots__}
-        log.info(f"process.{type(event).__name__.removeprefix('Child').lower()}", **facts)
+        name = "process." + type(event).__name__.removeprefix("Child").lower()
+        log.info(name, **facts)
 
     with hold_state_folder(state) as folder:
         gateway = LocalGateway(options, folder, clock=SystemClock(), report=report)

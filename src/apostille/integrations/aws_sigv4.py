@@ -18,6 +18,7 @@ from apostille.sdk import (
     Deny,
     IntegrationKind,
     OutboundRequest,
+    Signature,
     Signed,
     SignerTools,
     SigningKeys,
@@ -56,6 +57,29 @@ class AwsSigV4Signer:
         self._s3 = is_s3(config.service)
 
     async def sign(self, request: OutboundRequest, /) -> Signed | Deny:
+        signature = await self._signature(request)
+        if isinstance(signature, Deny):
+            return signature
+        path = signature.target.partition("?")[0]
+        return Signed(path=path, headers=signature.headers, remove=tuple(sorted(_REPLACED & request.headers.keys())))
+
+    async def explain(self, request: OutboundRequest, /) -> tuple[tuple[str, str], ...] | Deny:
+        signature = await self._signature(request)
+        if isinstance(signature, Deny):
+            return signature
+        token = dict(signature.headers).get("x-amz-security-token")
+
+        def shown(text: str) -> str:
+            return text if token is None else text.replace(token, "[redacted]")
+
+        headers = "\n".join(f"{name}: {shown(value)}" for name, value in (("host", request.host), *signature.headers))
+        return (
+            ("canonical request", shown(signature.canonical_request)),
+            ("string to sign", signature.string_to_sign),
+            ("request", f"{request.method} {signature.target}\n{headers}"),
+        )
+
+    async def _signature(self, request: OutboundRequest) -> Signature | Deny:
         path = canonical_path(request.path, s3=self._s3)
         refusal = find_refusal(self._config.allowed, request, path)
         if refusal is not None:
@@ -67,7 +91,7 @@ class AwsSigV4Signer:
             credentials = await self._lease.get(request.consumer)
         except CredentialsUnavailable as error:
             return Deny(status=503, reason=error.reason.value, broken=True, cause=str(error))
-        signed = sign_v4(
+        return sign_v4(
             SigningRequest(
                 method=request.method,
                 host=request.host,
@@ -82,7 +106,6 @@ class AwsSigV4Signer:
             now=self._clock.now(),
             keys=self._keys,
         )
-        return Signed(path=path, headers=signed.headers, remove=tuple(sorted(_REPLACED & request.headers.keys())))
 
     @staticmethod
     def _signable(request: OutboundRequest) -> list[tuple[str, str]]:

@@ -113,9 +113,9 @@ class CredentialsSpec(BaseCredentials):
 class AllowSpec(Spec):
     """What callers may ask for. `path_prefixes`: of the path after rewriting, as it is sent.
 
-    `query`: names of query parameters besides those of plain reads. `headers`: names of ``x-amz-`` headers, with a ``*``
-    at the end for all that begin so. `copy_sources`: ``bucket/prefix`` that ``x-amz-copy-source`` may name; by default
-    what `path_prefixes` allow.
+    `query`: names of query parameters besides those of plain reads. `headers`: names of ``x-amz-`` headers, with a
+    ``*`` at the end for all that begin so. `copy_sources`: ``bucket/prefix`` that ``x-amz-copy-source`` may name; by
+    default what `path_prefixes` allow.
     """
 
     methods: tuple[Text, ...] | None = None

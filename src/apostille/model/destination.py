@@ -64,7 +64,7 @@ class Destination:
 
     @property
     def authority(self) -> str | None:
-        """The Host that belongs to it, with the port where that is not the scheme's own; None when it has no one name."""
+        """The Host that belongs to it, with the port where that is not the scheme's own; None without one name."""
         host = self.hostname or (self.endpoints[0].host if len(self.endpoints) == 1 else None)
         if host is None or host.startswith("/"):
             return None

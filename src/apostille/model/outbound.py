@@ -24,7 +24,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outbound:
-    """An outbound policy as one route needs it. `config` is the frozen dataclass that integration `kind` compiles to."""
+    """An outbound policy as one route needs it. `config` is what the integration `kind` compiles to."""
 
     policy: Ref
     kind: str

@@ -120,8 +120,14 @@ class _Parse:
             fatal.extend(validated.fatal)
             for problem, effect in validated.contained:
                 self._say(problem, effect)
+            blurred = tuple(
+                problem for problem in validated.unknown if self._kind.guards and _is_of_targets(problem.at)
+            )
             for problem in validated.unknown:
-                self._say(problem, Effect.IGNORED)
+                self._say(problem, Effect.REPLACED if problem in blurred else Effect.IGNORED)
+            if blurred and isinstance(spec, GuardSpec):
+                # What was meant there is pruned, and a guard may well have lost all that it was to cover.
+                spec = spec.widened(blurred)
         fatal.extend(self._overlooked(duplicates, fatal))
         for problem in fatal:
             self._say(problem, shut)
@@ -196,6 +202,11 @@ class _Parse:
 
     def _say(self, problem: Problem, effect: Effect) -> None:
         self._findings.append(_finding(self._ref, self._positions, problem, effect))
+
+
+def _is_of_targets(at: FieldPath) -> bool:
+    """Whether a path lies in what a policy covers, or in a misspelt name of that."""
+    return len(at) > 1 and at[0] == "spec" and str(at[1]).lower().startswith("apply")
 
 
 def _finding(ref: Ref | None, positions: Positions, problem: Problem, effect: Effect) -> Finding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, Any, Self, cast
 
 from pydantic import BeforeValidator, Field
 
@@ -194,14 +194,19 @@ class GuardSpec(Spec):
     @classmethod
     def broken(cls, problems: tuple[Problem, ...], *, targets: GuardSpec | None = None) -> Self:
         """A policy that cannot be understood: it shuts what `targets` covers, or everything."""
-        nothing: tuple[BrokenItem[Spec], ...] = (BrokenItem(problems=problems),)
-        parts: dict[str, object] = {
-            "apply_to_routes": targets.apply_to_routes if targets else nothing,
-            "apply_to_destinations": targets.apply_to_destinations if targets else nothing,
+        # Any: `model_construct` has a parameter for each field, and `config` is one of a subclass.
+        parts: dict[str, Any] = {
+            "apply_to_routes": targets.apply_to_routes if targets else (BrokenItem(problems=problems),),
+            "apply_to_destinations": targets.apply_to_destinations if targets else (BrokenItem(problems=problems),),
         }
         if "config" in cls.model_fields:
             parts["config"] = BrokenItem(problems=problems)
-        return cls.model_construct(**parts)
+        return cast(Self, cls.model_construct(**parts))
+
+    def widened(self, problems: tuple[Problem, ...]) -> Self:
+        """The same policy, taken to cover everything: a part of its selectors is lost."""
+        lost: tuple[BrokenItem[WideRouteSelector], ...] = (BrokenItem(problems=problems),)
+        return self.model_copy(update={"apply_to_routes": (*self.apply_to_routes, *lost)})
 
     @property
     def targets_unreadable(self) -> bool:

@@ -40,6 +40,7 @@ from apostille.sdk.step import StepKind
 from apostille.signing.canonical import canonical_path, is_s3, query_names, signable_headers
 from apostille.signing.sigv4 import EMPTY_HASH, STREAMING_UNSIGNED_TRAILER, UNSIGNED_PAYLOAD, Credentials, SigningKeys
 from apostille.signing.sigv4 import Request as SigningRequest
+from apostille.signing.sigv4 import Signed as Signature
 from apostille.signing.sigv4 import sign as sign_v4
 from apostille.status.problem import Problem
 from apostille.status.reasons import Reason
@@ -79,6 +80,7 @@ __all__ = [
     "Ruled",
     "SecretText",
     "SecretView",
+    "Signature",
     "Signed",
     "Signer",
     "SignerTools",

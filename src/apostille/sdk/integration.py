@@ -19,8 +19,9 @@ C = TypeVar("C")
 class IntegrationKind(Generic[S, C]):
     """`name` is the field of an OutboundAuthPolicy's ``config`` that selects the kind.
 
-    `compile_integration` turns a spec into a `CompiledIntegration` whose config is of type `config`; `start_integration`
-    makes what runs, once per program and worker. Both are handed all they need and keep nothing global.
+    `compile_integration` turns a spec into a `CompiledIntegration` whose config is of type `config`;
+    `start_integration` makes what runs, once per program and worker. Both are handed all they need and keep nothing
+    global.
     """
 
     name: str

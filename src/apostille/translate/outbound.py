@@ -38,7 +38,7 @@ class Outbounds:
     """Which outbound policy a route gets.
 
     One that selects the route comes before one that selects its destinations; among equals the oldest wins. A route
-    whose destinations do not all have the same policy cannot be signed: the choice among them falls after the signature.
+    whose destinations do not all have the same policy cannot be signed: the choice among them comes too late.
     """
 
     policies: tuple[CompiledOutbound, ...]

@@ -233,13 +233,13 @@ def _trap(route: Route, head: HTTPRoute | RouteHead) -> Route | None:
     if not isinstance(action, Forward) or action.path_rewrite is None:
         return None
     rewrite = _written_rewrite(action, head)
-    path = rewrite_trap(route.match.path, rewrite) if rewrite is not None else None
-    if path is None:
+    trapped = rewrite_trap(route.match, rewrite) if rewrite is not None else None
+    if trapped is None:
         return None
     return replace(
         route,
         name=f"{route.name}!",
-        match=replace(route.match, path=path),
+        match=trapped,
         action=Respond(status=400, reason=PATH_REFUSED),
         guard=None,
         strip=Strip(),

@@ -133,7 +133,9 @@ def _emit_ext_authz(deadline_ms: int, status_on_error: int) -> ExtAuthz:
                 allowed_upstream_headers=_everything_but(
                     (*_TRANSPORT_NAMES, "content-type"), (*_TRANSPORT_PREFIXES, OUR_HEADERS_PREFIX)
                 ),
-                allowed_client_headers=_everything_but((*_TRANSPORT_NAMES, STATUS_HEADER), _TRANSPORT_PREFIXES),
+                allowed_client_headers=_everything_but(
+                    (*_TRANSPORT_NAMES, CONSUMER_HEADER, STATUS_HEADER), _TRANSPORT_PREFIXES
+                ),
                 dynamic_metadata_from_headers=_patterns(
                     StringMatcher(exact=CONSUMER_HEADER),
                     StringMatcher(exact=STATUS_HEADER),

@@ -430,3 +430,21 @@ def test_no_mutation_of_the_worked_example_raises(seed: dict[str, str], data: st
             case "key":
                 lines[at] = line.replace(":", "x:", 1)
     check(parse_file("f.yaml", "\n".join(lines), 0))
+
+
+@pytest.mark.parametrize(
+    "targets",
+    ["applyToRoute: [{route: {}}]", "applyToDestinations: [{knd: EXTERNAL_SERVICE}]", "applyToRoutes: [{rout: {}}]"],
+)
+def test_a_guard_with_a_misspelt_selector_covers_everything(targets: str) -> None:
+    text = f"""
+apiVersion: security.policy.gloo.solo.io/v2
+kind: ExtAuthPolicy
+metadata: {{name: keys, namespace: demo}}
+spec:
+  {targets}
+  config: {{glooAuth: {{configs: [{{apiKeyAuth: {{}}}}]}}}}
+"""
+    (resource,) = parse_file("keys.yaml", text, 0).resources
+    assert isinstance(resource.spec, ExtAuthPolicy)
+    assert resource.spec.targets_unreadable

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import pytest
+from envoy.config.route.v3.route_components_pb2 import RedirectAction
+from envoy.config.route.v3.route_components_pb2 import Route as EnvoyRoute
+from envoy.config.route.v3.route_components_pb2 import VirtualHost as EnvoyVirtualHost
+from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import ExtAuthzPerRoute
+from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutationPerRoute
+
+from apostille.base.refs import Ref
+from apostille.model.gateway import Listener, VirtualHost
+from apostille.model.route import (
+    Action,
+    Forward,
+    Guard,
+    HeaderMatch,
+    Match,
+    PathKind,
+    PathMatch,
+    PathRewrite,
+    QueryMatch,
+    Redirect,
+    RegexRewrite,
+    Respond,
+    Route,
+    Strip,
+    WeightedDestination,
+)
+from apostille.xds.names import EXT_AUTHZ, HEADER_MUTATION
+from apostille.xds.routes import emit_route, emit_route_configuration
+
+ANSWER = Respond(status=200)
+TO_SHOP = Forward(destinations=(WeightedDestination(destination="shop"),))
+EVERYTHING = Match(path=PathMatch(kind=PathKind.PREFIX, value="/"))
+
+
+def model(
+    action: Action = ANSWER, match: Match = EVERYTHING, *, guard: Guard | None = None, strip: Strip | None = None
+) -> Route:
+    owner = Ref("RouteTable", "apps", "shop")
+    return Route(name="r", owner=owner, match=match, action=action, guard=guard, strip=strip or Strip())
+
+
+def authz(route: EnvoyRoute) -> ExtAuthzPerRoute:
+    return ExtAuthzPerRoute.FromString(route.typed_per_filter_config[EXT_AUTHZ].value)
+
+
+def listener(*routes: Route, https_redirect: bool = False) -> Listener:
+    return Listener(
+        name="apps/ingress/80",
+        owner=Ref("VirtualGateway", "apps", "ingress"),
+        port=80,
+        virtual_hosts=(VirtualHost(name="*", domains=("*",), routes=routes),),
+        https_redirect=https_redirect,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"), [(PathKind.EXACT, "path"), (PathKind.PREFIX, "prefix"), (PathKind.REGEX, "safe_regex")]
+)
+def test_each_kind_of_path_has_its_field(kind: PathKind, field: str) -> None:
+    found = emit_route(model(match=Match(path=PathMatch(kind=kind, value="/a")))).match
+    assert found.WhichOneof("path_specifier") == field
+    assert not found.HasField("case_sensitive")
+
+
+def test_case_is_ignored_where_that_was_asked_for() -> None:
+    found = emit_route(model(match=Match(path=PathMatch(kind=PathKind.PREFIX, value="/a", ignore_case=True)))).match
+    assert found.case_sensitive.value is False
+
+
+def test_an_inverted_header_matches_also_when_it_is_absent() -> None:
+    headers = (HeaderMatch(name="x", value="1", invert=True), HeaderMatch(name="y", invert=True))
+    value, presence = emit_route(model(match=Match(path=EVERYTHING.path, headers=headers))).match.headers
+    assert (value.invert_match, value.treat_missing_header_as_empty, value.string_match.exact) == (True, True, "1")
+    assert (presence.invert_match, presence.present_match, presence.treat_missing_header_as_empty) == (
+        True,
+        True,
+        False,
+    )
+
+
+def test_headers_queries_and_methods_are_all_asked_for() -> None:
+    match = Match(
+        path=EVERYTHING.path,
+        headers=(HeaderMatch(name="x", value="[0-9]", regex=True),),
+        query=(QueryMatch(name="q"), QueryMatch(name="p", value="1")),
+        method="POST",
+    )
+    found = emit_route(model(match=match)).match
+    assert [(each.name, each.string_match.WhichOneof("match_pattern")) for each in found.headers] == [
+        (":method", "exact"),
+        ("x", "safe_regex"),
+    ]
+    assert [(each.name, each.present_match) for each in found.query_parameters] == [("q", True), ("p", False)]
+
+
+def test_one_destination_stands_alone_and_several_have_weights() -> None:
+    assert emit_route(model(TO_SHOP)).route.cluster == "shop"
+    two = Forward(destinations=tuple(WeightedDestination(destination=name, weight=50) for name in ("a", "b")))
+    clusters = emit_route(model(two)).route.weighted_clusters.clusters
+    assert [(each.name, each.weight.value) for each in clusters] == [("a", 50), ("b", 50)]
+
+
+def test_a_long_answer_is_not_cut_off() -> None:
+    found = emit_route(model(TO_SHOP)).route
+    assert found.HasField("timeout")
+    assert found.timeout.ToSeconds() == 0
+
+
+def test_rewrites_are_passed_on() -> None:
+    shop = TO_SHOP.destinations
+    prefix = emit_route(model(Forward(destinations=shop, path_rewrite=PathRewrite(replacement="/b")))).route
+    regex = emit_route(
+        model(Forward(destinations=shop, path_rewrite=RegexRewrite(pattern="a", substitution="b")))
+    ).route
+    host = emit_route(model(Forward(destinations=shop, host_rewrite="inner.example.com"))).route
+    auto = emit_route(model(Forward(destinations=shop, auto_host_rewrite=True))).route
+    assert prefix.prefix_rewrite == "/b"
+    assert (regex.regex_rewrite.pattern.regex, regex.regex_rewrite.substitution) == ("a", "b")
+    assert host.host_rewrite_literal == "inner.example.com"
+    assert auto.auto_host_rewrite.value is True
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (301, RedirectAction.MOVED_PERMANENTLY),
+        (302, RedirectAction.FOUND),
+        (303, RedirectAction.SEE_OTHER),
+        (307, RedirectAction.TEMPORARY_REDIRECT),
+        (308, RedirectAction.PERMANENT_REDIRECT),
+    ],
+)
+def test_a_redirect_has_the_status_that_was_asked_for(status: int, code: int) -> None:
+    found = emit_route(model(Redirect(status=status, host="new.example.com", path="/new"))).redirect
+    assert (found.response_code, found.host_redirect, found.path_redirect) == (code, "new.example.com", "/new")
+
+
+def test_only_an_answer_of_ours_says_why() -> None:
+    [header] = emit_route(model(Respond(status=500, reason="route_invalid"))).response_headers_to_add
+    assert (header.header.key, header.header.value) == ("x-apostille-reason", "route_invalid")
+    assert len(emit_route(model(Respond(status=500))).response_headers_to_add) == 0
+
+
+def test_every_route_says_whether_it_is_guarded() -> None:
+    assert authz(emit_route(model())).disabled is True
+    guarded = emit_route(model(guard=Guard(program="apps/users@1", policy="apps/users")))
+    assert authz(guarded).disabled is False
+    assert authz(guarded).check_settings.disable_request_body_buffering is True
+    assert dict(guarded.metadata.filter_metadata["apostille"]) == {
+        "table": "apps/shop",
+        "program": "apps/users@1",
+        "policy": "apps/users",
+    }
+
+
+def test_the_body_goes_to_the_guard_only_where_it_is_wanted() -> None:
+    found = authz(emit_route(model(guard=Guard(program="p", policy="p", body_limit=10)))).check_settings
+    assert found.with_request_body.max_request_bytes == 10
+    assert found.disable_request_body_buffering is False
+
+
+def test_headers_nobody_may_forge_are_taken_away_first() -> None:
+    found = emit_route(model(strip=Strip(names=("api-key",), prefixes=("x-amz-",))))
+    mutations = HeaderMutationPerRoute.FromString(found.typed_per_filter_config[HEADER_MUTATION].value).mutations
+    assert [each.remove for each in mutations.request_mutations if each.remove] == ["api-key"]
+    prefixes = [each.remove_on_match.key_matcher for each in mutations.request_mutations if not each.remove]
+    assert [(each.prefix, each.ignore_case) for each in prefixes] == [("x-apostille-", True), ("x-amz-", True)]
+
+
+def test_a_listener_may_send_everybody_to_https() -> None:
+    for https_redirect, expected in ((True, EnvoyVirtualHost.ALL), (False, EnvoyVirtualHost.NONE)):
+        [host] = emit_route_configuration(listener(model(), https_redirect=https_redirect)).virtual_hosts
+        assert host.require_tls == expected
+
+
+def test_no_upstream_can_answer_in_our_name() -> None:
+    found = emit_route_configuration(listener(model()))
+    assert found.name == "apps/ingress/80"
+    assert list(found.response_headers_to_remove) == ["x-apostille-reason"]
+    assert found.most_specific_header_mutations_wins
+
+
+def test_equal_routes_are_equal_bytes() -> None:
+    first, second = (
+        emit_route_configuration(listener(model(guard=Guard(program="p", policy="q")))).SerializeToString(
+            deterministic=True
+        )
+        for _ in range(2)
+    )
+    assert first == second
