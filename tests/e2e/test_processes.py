@@ -42,12 +42,20 @@ async def test_an_edit_made_while_the_control_plane_is_away_is_applied(tmp_path:
 
 
 async def test_one_of_two_auth_workers_can_die_without_a_failed_request(tmp_path: Path) -> None:
+    ejected = "cluster.apostille_auth.outlier_detection.ejections_active"
+
     async with stage(tmp_path, workers=2) as it, load(it.run.port, {"guarded": GUARDED}, clients=8) as traffic:
+
+        async def both_in_use() -> bool:
+            return f"{ejected}: 0" in await it.run.envoy_page(f"/stats?filter={ejected}")
+
         for victim in ("auth-0", "auth-1"):
             await traffic.wait_more(100)
             since = len(it.run.err.all)
             os.kill(it.run.pid(victim), signal.SIGKILL)
             await it.run.wait_back(victim, since=since)
+            # Envoy leaves the one that died out for a while; the other must not die before that is over.
+            await until(both_in_use)
         await traffic.wait_more(100)
         assert not traffic.failures
 

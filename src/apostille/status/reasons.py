@@ -32,7 +32,6 @@ class Effect(StrEnum):
 
     REJECTED = "Rejected"  # nothing of this resource is programmed
     REPLACED = "Replaced"  # 500 on exactly the routes it covers
-    UNSERVED = "Unserved"  # 500 or 503 for the share that points at something missing
     PARTIAL = "Partial"  # the rest of the resource works
     IGNORED = "Ignored"  # traffic flows, the setting is absent; never for a guard
     STALE = "Stale"  # the last good state is served

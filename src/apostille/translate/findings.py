@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from apostille.base.refs import Ref
 from apostille.resources.resource import Resource, Spec
 from apostille.status.problem import FieldPath, Finding, Problem
 from apostille.status.reasons import Effect, Reason
+
+T = TypeVar("T")
 
 
 class Ledger:
@@ -31,6 +34,17 @@ class Ledger:
     @property
     def findings(self) -> tuple[Finding, ...]:
         return tuple(dict.fromkeys(self._findings))
+
+
+def contained(ledger: Ledger, resource: Resource[Spec], compile_: Callable[[], T], otherwise: T) -> T:
+    """What `compile_` gives; `otherwise`, and a finding, when it raises: a fault of ours with one resource must not
+    keep all others from being published."""
+    try:
+        return compile_()
+    except Exception as error:  # noqa: BLE001 - the one place where a fault in a translation is caught
+        text = f"Apostille itself has a fault with this resource ({type(error).__name__}); please report it."
+        ledger.note(resource, (), Reason.INTERNAL_ERROR, text, Effect.REJECTED)
+        return otherwise
 
 
 def names(refs: Iterable[Ref]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 from apostille.base.refs import Ref
 from apostille.model.auth import KeyRing, Step
@@ -25,7 +26,7 @@ from apostille.status.problem import FieldPath
 from apostille.status.reasons import Effect, Reason
 from apostille.translate.contract import StepCompiler
 from apostille.translate.destinations import Destinations
-from apostille.translate.findings import Ledger, names
+from apostille.translate.findings import Ledger, contained, names
 from apostille.translate.policies import RouteFacts, Unselected, covers
 from apostille.translate.scope import PolicyScope
 
@@ -95,6 +96,11 @@ class Guards:
                 ledger.note(guard.policy, ("spec",), Reason.NOTHING_SELECTED, text, Effect.IGNORED)
 
 
+def _shut_guard(policy: Resource[ExtAuthPolicy]) -> CompiledGuard:
+    targets = policy.spec if policy.spec is not None else ExtAuthPolicy.broken(())
+    return CompiledGuard(policy=policy, targets=targets, unselected=Unselected.DESTINATIONS)
+
+
 class GuardCompiler:
     """ExtAuthPolicies to programs. Everything wrong with a policy is told at once, and any of it shuts its doors."""
 
@@ -112,12 +118,15 @@ class GuardCompiler:
             spec = policy.spec if policy.spec is not None else UnbuiltPolicy.broken(())
             targets = GuardSpec() if spec.covers_everything else spec
             unbuilt.append(CompiledGuard(policy=policy, targets=targets, unselected=Unselected.ROUTES))
-        policies = [self._compile_policy(policy) for policy in self._snapshot.of(ExtAuthPolicy)]
+        policies = [
+            contained(self._ledger, policy, partial(self._compile_policy, policy), _shut_guard(policy))
+            for policy in self._snapshot.of(ExtAuthPolicy)
+        ]
         return Guards(unbuilt=tuple(unbuilt), policies=tuple(policies))
 
     def _compile_policy(self, policy: Resource[ExtAuthPolicy]) -> CompiledGuard:
+        shut = _shut_guard(policy)
         spec = policy.spec if policy.spec is not None else ExtAuthPolicy.broken(())
-        shut = CompiledGuard(policy=policy, targets=spec, unselected=Unselected.DESTINATIONS)
         if isinstance(spec.config, BrokenItem):
             return shut
         server = self._server(policy, spec.config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from apostille.base.refs import Ref
 from apostille.resources.broken import BrokenItem
@@ -16,7 +17,7 @@ from apostille.status.problem import FieldPath
 from apostille.status.reasons import Effect, Reason
 from apostille.translate.contract import CompiledIntegration, IntegrationCompiler
 from apostille.translate.destinations import Destinations
-from apostille.translate.findings import Ledger, names
+from apostille.translate.findings import Ledger, contained, names
 from apostille.translate.policies import RouteFacts, selects_destination, selects_route
 from apostille.translate.scope import PolicyScope
 
@@ -95,7 +96,13 @@ def compile_outbounds(
 ) -> Outbounds:
     return Outbounds(
         policies=tuple(
-            _compile_policy(policy, snapshot, kinds, destinations, ledger) for policy in snapshot.of(OutboundAuthPolicy)
+            contained(
+                ledger,
+                policy,
+                partial(_compile_policy, policy, snapshot, kinds, destinations, ledger),
+                CompiledOutbound(policy=policy, targets=policy.spec or OutboundAuthPolicy.broken(())),
+            )
+            for policy in snapshot.of(OutboundAuthPolicy)
         )
     )
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from apostille.model.gateway import Gateway
 from apostille.resources.routes import RouteTable
@@ -22,12 +23,12 @@ from apostille.status.problem import Finding
 from apostille.translate.contract import IntegrationCompiler, StepCompiler
 from apostille.translate.destinations import Destinations
 from apostille.translate.doors import Doors, identity_headers
-from apostille.translate.findings import Ledger
+from apostille.translate.findings import Ledger, contained
 from apostille.translate.guards import GuardCompiler
 from apostille.translate.listeners import attach_tables, compile_listeners
 from apostille.translate.outbound import compile_outbounds
 from apostille.translate.programs import DEFAULT_DEADLINE_MS, ProgramBook
-from apostille.translate.routes import RouteCompiler
+from apostille.translate.routes import RouteCompiler, TableRoute
 
 DEFAULT_STATUS_ON_ERROR = 503
 
@@ -61,7 +62,11 @@ def translate(
         stripped=identity_headers(guards),
     )
     routes = RouteCompiler(destinations, doors, ledger)
-    tables = tuple((table, routes.compile_table(table)) for table in snapshot.of(RouteTable))
+    lost: tuple[TableRoute, ...] = ()
+    tables = tuple(
+        (table, contained(ledger, table, partial(routes.compile_table, table), lost))
+        for table in snapshot.of(RouteTable)
+    )
     listeners = attach_tables(opened, tables, ledger)
     guards.tell_leftovers(ledger)
     outbounds.tell_leftovers(ledger)

@@ -1,0 +1,562 @@
+"""Signing for S3 from end to end: every request goes through a running gateway to a bucket that checks signatures."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+from xml.etree import ElementTree
+
+import boto3
+import pytest
+import pytest_asyncio
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+
+from apostille.demo.bucket import Bucket, start_bucket
+from apostille.demo.certificates import make_authority
+from apostille.demo.recorder import Recorded, Recorder, start_recorder
+from tests.e2e.gateway import Run, gateway
+from tests.e2e.object_keys import KEY_LIMIT, ObjectKey, corpus
+from tests.e2e.stage import tell, until
+from tests.e2e.stand_ins import BUCKET, BUCKET_HOST, CAKE
+from tests.e2e.wire import Message, ask, emit_request
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+RESOURCES = Path(__file__).with_name("signing.yaml")
+REFERENCE = "reference-bucket"
+REGION = "eu-west-1"
+API_KEY = ("api-key", "demo-key-0001")
+MEBIBYTE = 1024 * 1024
+LARGE = 20 * MEBIBYTE
+# S3 takes no smaller part, but for the last.
+PART = 5 * MEBIBYTE
+ONE = "plain/one.txt"
+EMPTY_HASH = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+CHUNKS_SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+CHUNKS_UNSIGNED = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+# Requests at a time: the bucket is one process.
+WIDTH = 8
+
+Headers = Sequence[tuple[str, str]]
+
+
+def _secret(name: str, access_key: str, secret_key: str, spelling: tuple[str, str]) -> str:
+    return f"""\
+apiVersion: v1
+kind: Secret
+metadata: {{name: {name}, namespace: gateway}}
+stringData: {{{spelling[0]}: "{access_key}", {spelling[1]}: "{secret_key}"}}
+"""
+
+
+AWS_SPELLING = ("aws_access_key_id", "aws_secret_access_key")
+OTHER_SPELLING = ("accessKeyId", "secretAccessKey")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """`recorder` saw everything that reached the bucket from the gateway, and nothing else."""
+
+    run: Run
+    manifests: Path
+    bucket: Bucket
+    recorder: Recorder
+    token: str
+
+    async def ask(self, method: str, path: str, headers: Headers = (), body: bytes = b"") -> Message:
+        """Through the gateway, with the API key; the path goes out byte for byte."""
+        return await ask(self.run.port, emit_request(method, path, [API_KEY, *headers], body))
+
+    async def directly(self, method: str, bucket: str, target: str, body: bytes = b"") -> Message:
+        """Signed by botocore and sent to the bucket itself; `target` is in the SDKs' spelling, without first slash."""
+        host = self.bucket.host(bucket)
+        request = AWSRequest(method, f"https://{host}/{target}", data=body)
+        keys = Credentials(self.bucket.access_key, self.bucket.secret_key.reveal())
+        S3SigV4Auth(keys, "s3", REGION).add_auth(request)
+        headers = [(str(name), str(value)) for name, value in request.headers.items()]
+        return await ask(self.bucket.port, emit_request(method, f"/{target}", headers, body, host=host))
+
+    async def natively(self, method: str, key: str) -> Message:
+        """By Swift's own API, which has no signatures."""
+        path = f"/v1/AUTH_demo/{BUCKET}/{quote(key, safe='/~')}"
+        return await ask(self.bucket.port, emit_request(method, path, [("X-Auth-Token", self.token)]))
+
+    async def keys_by_gateway(self) -> set[str]:
+        return await _all_keys(lambda target: self.ask("GET", f"/files/{target}"))
+
+    async def keys_by_bucket(self, bucket: str) -> set[str]:
+        return await _all_keys(lambda target: self.directly("GET", bucket, target))
+
+    @contextmanager
+    def bucket_not_called(self) -> Iterator[None]:
+        before = len(self.recorder.requests)
+        yield
+        assert [each.head for each in self.recorder.requests[before:]] == []
+
+    def rotate(self, text: str) -> None:
+        """As a volume of Kubernetes does it: the file is whole at any time."""
+        new = self.manifests.parent / "rotated.new"
+        new.write_text(text)
+        new.rename(self.manifests / "rotated.yaml")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    folder = tmp_path_factory.mktemp("signing")
+    async with AsyncExitStack() as stack:
+        bucket = await start_bucket(folder / "bucket")
+        stack.push_async_callback(bucket.stop)
+        for name in (BUCKET, REFERENCE):
+            await bucket.create_bucket(name)
+        await bucket.put_object(BUCKET, "cake.json", CAKE)
+        await bucket.put_object(BUCKET, ONE, b"one")
+        await bucket.put_object(REFERENCE, "private.txt", b"private")
+        authority = make_authority(folder / "ca")
+        certificate = authority.issue(BUCKET_HOST, f"s3.{REGION}.amazonaws.com")
+        recorder = await stack.enter_async_context(start_recorder("127.0.0.1", bucket.port, certificate))
+
+        manifests = folder / "manifests"
+        manifests.mkdir()
+        (manifests / "signing.yaml").write_text(RESOURCES.read_text().replace("${bucket.port}", str(recorder.port)))
+        right = (bucket.access_key, bucket.secret_key.reveal())
+        secrets = {"aws": right, "rotated": right, "wrong": (bucket.access_key, "of-somebody-else")}
+        for name, keys in secrets.items():
+            (manifests / f"{name}.yaml").write_text(_secret(name, *keys, AWS_SPELLING))
+        run = await stack.enter_async_context(gateway(manifests, ca=authority.roots))
+        yield Scene(run=run, manifests=manifests, bucket=bucket, recorder=recorder, token=await _token(bucket))
+        assert _unsigned(recorder.requests) == []
+
+
+async def _token(bucket: Bucket) -> str:
+    login = [("X-Auth-User", "demo:owner"), ("X-Auth-Key", bucket.secret_key.reveal())]
+    return (await ask(bucket.port, emit_request("GET", "/auth/v1.0", login))).values("x-auth-token")[0]
+
+
+def _unsigned(requests: Sequence[Recorded]) -> list[bytes]:
+    """The heads of those without exactly one signature."""
+    return [
+        each.head
+        for each in requests
+        if len(each.values("authorization")) != 1 or not each.values("authorization")[0].startswith("AWS4-HMAC-SHA256 ")
+    ]
+
+
+async def _all_keys(list_page: Callable[[str], Any]) -> set[str]:
+    """Every key of a bucket, page by page."""
+    keys: set[str] = set()
+    after = ""
+    while True:
+        # Names are asked for in percent-encoding: some of them XML cannot say.
+        page = await list_page(f"?encoding-type=url&list-type=2&max-keys=100{after}")
+        assert page.status == 200, page
+        root = ElementTree.fromstring(page.body)
+        space = root.tag.partition("}")[0] + "}"
+        keys |= {unquote(found.text or "") for found in root.iterfind(f"{space}Contents/{space}Key")}
+        token = root.findtext(f"{space}NextContinuationToken")
+        if token is None:
+            return keys
+        after = f"&continuation-token={quote(token, safe='')}"
+
+
+async def _each(items: Sequence[ObjectKey], work: Callable[[ObjectKey], Any]) -> list[Any]:
+    width = asyncio.Semaphore(WIDTH)
+
+    async def one(item: ObjectKey) -> Any:
+        async with width:
+            return await work(item)
+
+    return list(await asyncio.gather(*(one(item) for item in items)))
+
+
+def _reason(answer: Message) -> tuple[int, tuple[str, ...]]:
+    return answer.status, answer.values("x-apostille-reason")
+
+
+def _code(answer: Message) -> str:
+    """What S3 says is wrong."""
+    return answer.body.partition(b"<Code>")[2].partition(b"</Code>")[0].decode()
+
+
+async def test_every_object_key_works_as_it_does_without_the_gateway(scene: Scene) -> None:
+    keys = corpus()
+    assert len(keys) >= 120
+    assert any(len(key.name.encode()) == KEY_LIMIT for key in keys)
+    before = await scene.keys_by_gateway()
+    assert before == {"cake.json", ONE} | {key for key in before if key.startswith("sdk/")}
+    put = await _each(keys, lambda key: _put_both(scene, key))
+    faults = [fault for fault, _ in put if fault]
+    held = [key for key, (_, stored) in zip(keys, put, strict=True) if stored]
+    tell(f"{len(keys)} keys, {len(held)} held; not held: {[key.name for key in keys if key not in held]}")
+
+    faults += [fault for found in await _each(held, lambda key: _read_faults(scene, key)) for fault in found]
+    names = {key.name for key in held}
+    listed = await scene.keys_by_gateway() - before
+    reference = await scene.keys_by_bucket(REFERENCE) - {"private.txt"}
+    faults += [f"{name!r} is listed on one side only" for name in sorted(listed ^ names | reference ^ names)]
+    faults += [fault for found in await _each(held, lambda key: _delete_faults(scene, key)) for fault in found]
+    assert await scene.keys_by_gateway() == before
+    assert not faults, "\n".join(faults)
+
+
+def _content(key: ObjectKey) -> bytes:
+    return b"content of " + key.name.encode()
+
+
+async def _put_both(scene: Scene, key: ObjectKey) -> tuple[str, bool]:
+    """What differs between the gateway and the bucket itself, and whether the object is stored."""
+    ours = await scene.ask("PUT", f"/files/{key.path}", body=_content(key))
+    theirs = await scene.directly("PUT", REFERENCE, key.spelling, _content(key))
+    fault = ""
+    if (ours.status, _code(ours)) != (theirs.status, _code(theirs)):
+        fault = f"put {key}: {ours.status} {ours.body!r}, directly {theirs.status} {theirs.body!r}"
+    return fault, ours.status == theirs.status == 200
+
+
+async def _read_faults(scene: Scene, key: ObjectKey) -> list[str]:
+    ours = await scene.ask("GET", f"/files/{key.path}")
+    stored = await scene.natively("GET", key.name)
+    faults = [] if (stored.status, stored.body) == (200, _content(key)) else [f"stored {key}: {stored}"]
+    if (ours.status, ours.body) != (200, _content(key)):
+        # What the bucket itself cannot give need not come through the gateway either.
+        theirs = await scene.directly("GET", REFERENCE, key.spelling)
+        tell(f"get {key}: {ours.status} {_code(ours)}, directly {theirs.status} {_code(theirs)}")
+        if theirs.status == 200 or (ours.status, _code(ours)) != (theirs.status, _code(theirs)):
+            faults.append(f"get {key}: {ours}")
+    return faults
+
+
+async def _delete_faults(scene: Scene, key: ObjectKey) -> list[str]:
+    ours = await scene.ask("DELETE", f"/files/{key.path}")
+    theirs = await scene.directly("DELETE", REFERENCE, key.spelling)
+    left = await scene.natively("HEAD", key.name)
+    if (ours.status, theirs.status, left.status) == (204, 204, 404):
+        return []
+    return [f"delete {key}: {ours.status}, directly {theirs.status}, then there is {left.status}"]
+
+
+async def test_a_key_that_is_too_long_fails_as_it_does_without_the_gateway(scene: Scene) -> None:
+    name = "x" * (KEY_LIMIT + 1)
+    fault, stored = await _put_both(scene, ObjectKey(name=name, path=name))
+    assert (fault, stored) == ("", False)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "?list-type=2&prefix=plain/&encoding-type=url",
+        "?prefix=plain%2F&list-type=2&delimiter=/",
+        "?prefix=a+b%20c&list-type=2",
+        "?list-type=2&prefix=%c3%a9%7e",
+        "?list-type=2&&prefix=&max-keys=1",
+        "?list-type=2&start-after=cake.json",
+        "plain/one.txt?x-id=GetObject",
+    ],
+)
+async def test_queries_are_accepted_in_whatever_spelling(scene: Scene, target: str) -> None:
+    answer = await scene.ask("GET", f"/read/{target}")
+    assert answer.status == 200, answer
+    assert b"ListBucketResult" in answer.body or answer.body == b"one"
+
+
+async def test_the_caller_needs_the_api_key_and_the_bucket_never_sees_it(scene: Scene) -> None:
+    with scene.bucket_not_called():
+        answer = await ask(scene.run.port, emit_request("GET", f"/files/{ONE}", []))
+        assert answer.status == 401
+    assert (await scene.ask("GET", f"/files/{ONE}")).body == b"one"
+    seen = scene.recorder.requests[-1]
+    assert seen.target == f"/{ONE}"
+    assert seen.sni == BUCKET_HOST
+    assert seen.values("host") == (BUCKET_HOST,)
+    assert seen.values("api-key") == ()
+
+
+async def test_what_a_client_signed_for_itself_is_replaced(scene: Scene) -> None:
+    own = [
+        ("Authorization", "AWS4-HMAC-SHA256 Credential=MINE/20260101/us-east-1/s3/aws4_request, Signature=00"),
+        ("X-Amz-Date", "19990101T000000Z"),
+        ("X-Amz-Security-Token", "of-the-client"),
+        ("X-Amz-Content-Sha256", EMPTY_HASH),
+    ]
+    answer = await scene.ask("GET", f"/files/{ONE}", own)
+    assert (answer.status, answer.body) == (200, b"one")
+    seen = scene.recorder.requests[-1]
+    assert f"Credential={scene.bucket.access_key}/" in seen.values("authorization")[0]
+    assert seen.values("x-amz-security-token") == ()
+    assert len(seen.values("x-amz-date")) == 1
+
+
+REFUSED: list[tuple[str, str, Headers, str]] = [
+    ("PUT", "/read/x", (), "method_not_allowed"),
+    ("DELETE", f"/read/{ONE}", (), "method_not_allowed"),
+    ("POST", "/read/x?uploads", (), "method_not_allowed"),
+    ("PATCH", "/files/x", (), "method_not_allowed"),
+    ("GET", "/read/?acl", (), "query_not_allowed"),
+    ("GET", "/read/?ACL", (), "query_not_allowed"),
+    ("GET", "/read/?%61cl", (), "query_not_allowed"),
+    ("GET", "/read/?list-type=2&policy=", (), "query_not_allowed"),
+    ("GET", "/read/?uploads", (), "query_not_allowed"),
+    ("PUT", f"/files/{ONE}?acl", (), "query_not_allowed"),
+    ("PUT", "/files/?versioning", (), "query_not_allowed"),
+    ("PUT", "/files/x", (("x-amz-acl", "public-read"),), "header_not_allowed"),
+    ("PUT", "/files/x", (("X-AMZ-Grant-Read", "id=1"),), "header_not_allowed"),
+    ("GET", f"/read/{ONE}", (("x-amz-copy-source", f"{BUCKET}/{ONE}"),), "header_not_allowed"),
+    ("GET", "/below/cake.json", (), "path_not_allowed"),
+    ("GET", "/below/plain", (), "path_not_allowed"),
+    ("GET", "/below/plain/../cake.json", (), "path_not_allowed"),
+    ("GET", "/below/plain/%2e%2E/cake.json", (), "path_not_allowed"),
+    ("GET", "/below/plain%2F..%2Fcake.json", (), "path_not_allowed"),
+    ("GET", "/below//plain/one.txt", (), "path_not_allowed"),
+    ("GET", "/below/?list-type=2", (), "path_not_allowed"),
+    ("GET", f"/read/{ONE}?X-Amz-Signature=00", (), "presigned_query_refused"),
+    ("GET", f"/read/{ONE}?x-amz-algorithm=AWS4-HMAC-SHA256", (), "presigned_query_refused"),
+    ("GET", f"/files/{ONE}?X-Amz%2DCredential=x&X-Amz-Expires=9", (), "presigned_query_refused"),
+    *(
+        ("PUT", path, (("x-amz-copy-source", source),), "copy_source_not_allowed")
+        for path, source in (
+            ("/files/x", f"{REFERENCE}/private.txt"),
+            ("/files/x", f"/{REFERENCE}/private.txt"),
+            ("/files/x", f"{BUCKET}/cake.json"),
+            ("/files/x", f"{BUCKET}/plain/../cake.json"),
+            ("/files/x", f"{BUCKET}/plain/%2e%2e/cake.json"),
+            ("/files/x", f"{BUCKET}%2Fcake.json?versionId=/plain/"),
+            ("/files/x", ""),
+            ("/below/plain/x", f"{BUCKET}/cake.json"),
+            ("/below/plain/x", f"{REFERENCE}/plain/one.txt"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "headers", "reason"), REFUSED)
+async def test_what_the_author_has_not_allowed_is_refused_before_it_is_signed(
+    scene: Scene, method: str, path: str, headers: Headers, reason: str
+) -> None:
+    with scene.bucket_not_called():
+        answer = await scene.ask(method, path, headers, b"x" if method in ("PUT", "PATCH") else b"")
+    assert _reason(answer) == (403, (reason,))
+
+
+async def test_two_copy_sources_do_not_hide_one_another(scene: Scene) -> None:
+    sources = [("x-amz-copy-source", f"{BUCKET}/{ONE}"), ("x-amz-copy-source", f"{REFERENCE}/private.txt")]
+    answer = await scene.ask("PUT", "/files/stolen", sources)
+    assert answer.status >= 400
+    assert (await scene.natively("GET", "stolen")).status == 404
+
+
+@pytest.mark.parametrize("path", ["/files/plain/copy.txt", "/below/plain/copy.txt"])
+async def test_what_may_be_copied_is_copied(scene: Scene, path: str) -> None:
+    answer = await scene.ask("PUT", path, [("x-amz-copy-source", f"{BUCKET}/{ONE}")])
+    assert answer.status == 200, answer
+    assert (await scene.natively("GET", "plain/copy.txt")).body == b"one"
+    assert (await scene.ask("DELETE", "/files/plain/copy.txt")).status == 204
+
+
+async def test_wrong_keys_get_the_answer_of_the_bucket(scene: Scene) -> None:
+    before = len(scene.recorder.requests)
+    answer = await scene.ask("GET", f"/wrong/{ONE}")
+    assert (answer.status, _code(answer)) == (403, "SignatureDoesNotMatch")
+    assert len(scene.recorder.requests) == before + 1
+    assert _unsigned(scene.recorder.requests[before:]) == []
+
+
+async def test_without_its_secret_a_route_is_shut(scene: Scene) -> None:
+    with scene.bucket_not_called():
+        answer = await scene.ask("GET", f"/missing/{ONE}")
+    assert _reason(answer) == (500, ("policy_invalid",))
+
+
+async def test_uploads_with_signed_chunks_are_refused_with_what_to_set(scene: Scene) -> None:
+    headers = [("x-amz-content-sha256", CHUNKS_SIGNED), ("content-encoding", "aws-chunked")]
+    chunk = b"1;chunk-signature=" + b"0" * 64 + b"\r\nx\r\n0;chunk-signature=" + b"0" * 64 + b"\r\n\r\n"
+    with scene.bucket_not_called():
+        answer = await scene.ask("PUT", "/files/chunks", headers, chunk)
+    assert _reason(answer) == (400, ("chunk_signatures_refused",))
+    assert b"request_checksum_calculation = when_required" in answer.body
+
+
+async def test_an_upload_without_length_is_refused(scene: Scene) -> None:
+    request = emit_request("PUT", "/files/chunked", [API_KEY, ("transfer-encoding", "chunked")], b"1\r\nx\r\n0\r\n\r\n")
+    with scene.bucket_not_called():
+        answer = await ask(scene.run.port, request)
+    assert _reason(answer) == (411, ("length_required",))
+
+
+async def test_unsigned_chunks_with_a_trailer_are_stored_decoded(scene: Scene) -> None:
+    content = os.urandom(70_000)
+    checksum = base64.b64encode(zlib.crc32(content).to_bytes(4, "big")).decode()
+    framed = b"%x\r\n%s\r\n0\r\nx-amz-checksum-crc32:%s\r\n\r\n" % (len(content), content, checksum.encode())
+    headers = [
+        ("x-amz-content-sha256", CHUNKS_UNSIGNED),
+        ("content-encoding", "aws-chunked"),
+        ("x-amz-decoded-content-length", str(len(content))),
+        ("x-amz-trailer", "x-amz-checksum-crc32"),
+    ]
+    answer = await scene.ask("PUT", "/files/framed", headers, framed)
+    assert answer.status == 200, answer
+    assert scene.recorder.requests[-1].values("x-amz-content-sha256") == (CHUNKS_UNSIGNED,)
+    assert (await scene.natively("GET", "framed")).body == content
+    assert (await scene.ask("DELETE", "/files/framed")).status == 204
+
+
+async def test_a_policy_that_signs_bodies_signs_them_and_refuses_longer_ones(scene: Scene) -> None:
+    assert (await scene.ask("PUT", "/covered/covered", body=b"c" * 4096)).status == 200
+    assert scene.recorder.requests[-1].values("x-amz-content-sha256") != ("UNSIGNED-PAYLOAD",)
+    assert (await scene.natively("GET", "covered")).body == b"c" * 4096
+    with scene.bucket_not_called():
+        assert _reason(await scene.ask("PUT", "/covered/longer", body=b"c" * 4097)) == (413, ("payload_too_large",))
+    assert (await scene.ask("DELETE", "/files/covered")).status == 204
+
+
+async def test_a_body_that_is_not_what_its_hash_says_is_not_stored(scene: Scene) -> None:
+    answer = await scene.ask("PUT", "/files/forged", [("x-amz-content-sha256", EMPTY_HASH)], b"something")
+    assert answer.status == 400, answer
+    assert (await scene.natively("GET", "forged")).status == 404
+
+
+async def test_a_large_object_comes_back_as_it_went(scene: Scene) -> None:
+    content = os.urandom(LARGE)
+    assert (await scene.ask("PUT", "/files/large", body=content)).status == 200
+    assert scene.recorder.requests[-1].body_length == LARGE
+    answer = await scene.ask("GET", "/files/large")
+    assert answer.status == 200
+    assert answer.body == content
+    assert (await scene.natively("GET", "large")).body == content
+    assert (await scene.ask("DELETE", "/files/large")).status == 204
+
+
+async def test_rotating_the_secret_fails_no_request(scene: Scene) -> None:
+    secret_key = scene.bucket.secret_key.reveal()
+    # The user of Swift has two names: two access keys that are both valid.
+    first, second = scene.bucket.access_key, "demo:owner"
+    failed: list[Message] = []
+    asked = 0
+    done = asyncio.Event()
+
+    async def read() -> None:
+        nonlocal asked
+        while not done.is_set():
+            answer = await scene.ask("GET", f"/rotated/{ONE}")
+            asked += 1
+            if (answer.status, answer.body) != (200, b"one"):
+                failed.append(answer)
+
+    async def signs_with(access_key: str) -> bool:
+        await scene.ask("GET", f"/rotated/{ONE}")
+        return f"Credential={access_key}/" in scene.recorder.requests[-1].values("authorization")[0]
+
+    async with asyncio.TaskGroup() as readers:
+        for _ in range(4):
+            readers.create_task(read())
+        for access_key, spelling in ((second, OTHER_SPELLING), (first, AWS_SPELLING), (second, AWS_SPELLING)):
+            scene.rotate(_secret("rotated", access_key, secret_key, spelling))
+            await until(lambda name=access_key: signs_with(name))  # type: ignore[misc]
+        done.set()
+    tell(f"{asked} requests over three rotations, {len(failed)} failed")
+    assert asked > 10
+    assert failed == []
+
+
+async def test_a_secret_that_became_wrong_is_used_and_then_the_right_one_again(scene: Scene) -> None:
+    async def answers(status: int) -> bool:
+        return (await scene.ask("GET", f"/rotated/{ONE}")).status == status
+
+    scene.rotate(_secret("rotated", scene.bucket.access_key, "wrong-now", AWS_SPELLING))
+    await until(lambda: answers(403))
+    scene.rotate(_secret("rotated", scene.bucket.access_key, scene.bucket.secret_key.reveal(), AWS_SPELLING))
+    await until(lambda: answers(200))
+
+
+async def test_boto3_works_unmodified(scene: Scene) -> None:
+    before = len(scene.recorder.requests)
+    await asyncio.to_thread(_use_boto3, scene.run.port)
+    seen = scene.recorder.requests[before:]
+    kinds = sorted({(each.method, *each.values("x-amz-content-sha256")[:1]) for each in seen if each.body_length})
+    tell(f"{len(seen)} requests of boto3; bodies: {[(method, marker[:24]) for method, marker in kinds]}")
+    tell(f"content-encoding: {sorted({v for each in seen for v in each.values('content-encoding')})}")
+    assert _unsigned(seen) == []
+    assert {each.values("host") for each in seen} == {(f"s3.{REGION}.amazonaws.com",)}
+
+
+def _use_boto3(port: int) -> None:
+    """As anybody would use it: nothing is set but where the gateway is, and keys that open nothing."""
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name=REGION,
+        aws_access_key_id="none",
+        aws_secret_access_key="none",  # noqa: S106
+        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+    )
+    try:
+        _use_objects(s3)
+        _use_parts(s3)
+        _use_copies(s3)
+    finally:
+        s3.close()
+
+
+def _use_objects(s3: Any) -> None:
+    key = "sdk/é + %7E ~.txt"
+    s3.put_object(Bucket=BUCKET, Key=key, Body=b"0123456789", Metadata={"who": "boto3"}, ContentType="text/x-test")
+    found = s3.get_object(Bucket=BUCKET, Key=key)
+    assert (found["Body"].read(), found["Metadata"], found["ContentType"]) == (
+        b"0123456789",
+        {"who": "boto3"},
+        "text/x-test",
+    )
+    part = s3.get_object(Bucket=BUCKET, Key=key, Range="bytes=2-4")
+    assert (part["Body"].read(), part["ContentRange"]) == (b"234", "bytes 2-4/10")
+    assert s3.head_object(Bucket=BUCKET, Key=key)["ContentLength"] == 10
+    assert [each["Key"] for each in s3.list_objects_v2(Bucket=BUCKET, Prefix="sdk/")["Contents"]] == [key]
+    with pytest.raises(ClientError) as unchanged:
+        s3.get_object(Bucket=BUCKET, Key=key, IfNoneMatch=found["ETag"])
+    assert unchanged.value.response["ResponseMetadata"]["HTTPStatusCode"] == 304
+    with pytest.raises(s3.exceptions.NoSuchKey):
+        s3.get_object(Bucket=BUCKET, Key="sdk/none")
+    s3.delete_object(Bucket=BUCKET, Key=key)
+    assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET, Prefix="sdk/")
+
+
+def _use_parts(s3: Any) -> None:
+    key = "sdk/parts.bin"
+    parts = (os.urandom(PART), os.urandom(PART + 1))
+    upload = s3.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
+    named = {"Bucket": BUCKET, "Key": key, "UploadId": upload}
+    tags = [s3.upload_part(**named, PartNumber=at, Body=part)["ETag"] for at, part in enumerate(parts, 1)]
+    assert len(s3.list_parts(**named)["Parts"]) == len(parts)
+    made = [{"PartNumber": at, "ETag": tag} for at, tag in enumerate(tags, 1)]
+    s3.complete_multipart_upload(**named, MultipartUpload={"Parts": made})
+    assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == b"".join(parts)
+    assert not s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": key}]}).get("Errors")
+
+
+def _use_copies(s3: Any) -> None:
+    s3.copy_object(Bucket=BUCKET, Key="sdk/copy", CopySource={"Bucket": BUCKET, "Key": ONE})
+    assert s3.get_object(Bucket=BUCKET, Key="sdk/copy")["Body"].read() == b"one"
+    s3.delete_object(Bucket=BUCKET, Key="sdk/copy")
+    for source in ({"Bucket": REFERENCE, "Key": "private.txt"}, {"Bucket": BUCKET, "Key": "cake.json"}):
+        with pytest.raises(ClientError) as refused:
+            s3.copy_object(Bucket=BUCKET, Key="sdk/copy", CopySource=source)
+        answer = refused.value.response["ResponseMetadata"]
+        assert answer["HTTPStatusCode"] == 403
+        assert answer["HTTPHeaders"]["x-apostille-reason"] == "copy_source_not_allowed"
+
+
+async def test_nothing_unsigned_ever_reached_the_bucket(scene: Scene) -> None:
+    """Nothing of this file, up to here; the scene looks again when it ends."""
+    assert (await scene.ask("GET", f"/read/{ONE}")).status == 200
+    tell(f"{len(scene.recorder.requests)} requests reached the bucket")
+    assert len(scene.recorder.requests) > 0
+    assert _unsigned(scene.recorder.requests) == []
