@@ -28,9 +28,10 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
         for path in (source / "apostille").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    # `apostille demo` runs the example from an installed wheel too.
-    example = ROOT / "examples" / "s3-signer-node"
-    wanted |= {f"apostille/demo/example/{p.relative_to(example).as_posix()}" for p in example.rglob("*") if p.is_file()}
+    # `apostille demo` runs the examples from an installed wheel too.
+    for example in (ROOT / "examples" / "s3-signer-node", ROOT / "examples" / "s3"):
+        files = (path.relative_to(example.parent) for path in example.rglob("*") if path.is_file())
+        wanted |= {f"apostille/demo/examples/{file.as_posix()}" for file in files}
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert "apostille/py.typed" in wanted

@@ -27,6 +27,9 @@ The gateway listens on {url}. Paste these into another terminal:
   curl -i -H 'api-key: {key}' {url}/cake.json
       200: the gateway knows the key, had the request signed, and the bucket was content with the signature.
 
+  curl -i -H 'api-key: {key}' {url}/files/cake.json
+      200: the same object on a route that the gateway signs itself, without a signer.
+
 Its manifests are in {manifests}: edit one and ask again.
 Below, one line of JSON for each request. Ctrl-C ends the demo and leaves nothing behind.
 """

@@ -46,6 +46,7 @@ class Checks:
             self._no_key,
             self._wrong_key,
             self._signed,
+            self._signed_here,
             self._signer_refuses,
             self._signer_down,
             self._unknown_path,
@@ -95,6 +96,24 @@ class Checks:
             f"the bucket saw Host {self.scenario.host} and x-user-email {CONSUMER_MAIL}"
         )
 
+    async def _signed_here(self) -> None:
+        self._clear()
+        key = {"api-key": API_KEY}
+        unknown = await self._get("/files/cake.json")
+        _expect("status", unknown.status, 401)
+        answer = await self._get("/files/cake.json", key)
+        _expect("status", answer.status, 200)
+        _expect("body", answer.body, OBJECT)
+        self._expect_calls(signer=0, bucket=1)
+        refused = await self._get("/files/cake.json?acl", key)
+        _expect("status", refused.status, 403)
+        reason = refused.headers.get("x-apostille-reason")
+        self._expect_calls(signer=0, bucket=1)
+        self.say(
+            "GET /files/cake.json, the key → 200, signed in the gateway, no signer asked; "
+            f"without the key 401; ?acl → 403 {reason}"
+        )
+
     async def _signer_refuses(self) -> None:
         await self.scenario.signer.start(allowed_paths="/another.json")
         try:
@@ -128,7 +147,7 @@ class Checks:
         self.say("GET /other → 404")
 
     async def _edit_under_load(self) -> None:
-        manifest = self.scenario.manifests / "60-notice.yaml"
+        manifest = self.scenario.manifests / "70-notice.yaml"
         seconds = 0.0
         async with self._load() as load:
             for notice in ("one", "two"):

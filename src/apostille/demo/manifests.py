@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from apostille.base.errors import StartError
+from apostille.base.secrets import SecretText
 
 BUCKET_LABELS = {"demo": "bucket"}
 
@@ -27,22 +28,44 @@ class LocalPlaces:
     authority: Path
 
 
-def find_example() -> Path:
-    """The folder ``examples/s3-signer-node``: beside the sources, or inside an installed wheel. Raises StartError."""
-    packaged = Path(__file__).parent / "example"
-    for folder in (packaged, Path(__file__).parents[3] / "examples" / "s3-signer-node"):
-        if (folder / "manifests").is_dir():
-            return folder
-    raise StartError("the example's manifests are not installed along; run the demo from a clone of the repository")
+def find_example(name: str) -> Path:
+    """The folder ``examples/NAME``: beside the sources, or inside an installed wheel. Raises StartError."""
+    for examples in (Path(__file__).parent / "examples", Path(__file__).parents[3] / "examples"):
+        if (examples / name / "manifests").is_dir():
+            return examples / name
+    raise StartError("the examples are not installed along; run the demo from a clone of the repository")
 
 
-def write_local(source: Path, target: Path, places: LocalPlaces) -> None:
-    """Copy the manifests; the same resources, but Services and the bucket are found on this machine."""
-    for file in sorted(source.glob("*.yaml")):
-        documents = [_local(document, places) for document in yaml.safe_load_all(file.read_text()) if document]
+def write_signer_example(target: Path, places: LocalPlaces) -> None:
+    """The manifests of the example with a signer; Services and the bucket are found on this machine."""
+    for file in sorted((find_example("s3-signer-node") / "manifests").glob("*.yaml")):
+        documents = [_local(document, places) for document in _documents(file)]
         if any(document["kind"] == "ExternalService" for document in documents):
             documents.append(_bucket_endpoint(places.bucket))
         (target / file.name).write_text("---\n".join(_lines(documents)))
+
+
+def write_signed_example(target: Path, access_key: str, secret_key: SecretText) -> None:
+    """What the example without a signer has of its own; it uses gateway, bucket and API key of the other one."""
+    (file,) = (find_example("s3") / "manifests").glob("*.yaml")
+    documents = [
+        each for each in _documents(file) if each["kind"] in ("RouteTable", "ExtAuthPolicy", "OutboundAuthPolicy")
+    ]
+    documents.append(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "aws", "namespace": "gateway"},
+            "stringData": {"aws_access_key_id": access_key, "aws_secret_access_key": secret_key.reveal()},
+        }
+    )
+    path = target / "60-signed-here.yaml"
+    path.touch(mode=0o600)
+    path.write_text("---\n".join(_lines(documents)))
+
+
+def _documents(file: Path) -> list[Document]:
+    return [document for document in yaml.safe_load_all(file.read_text()) if document]
 
 
 def _lines(documents: list[Document]) -> Iterator[str]:

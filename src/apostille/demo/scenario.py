@@ -19,7 +19,7 @@ from apostille.control.state_folder import hold_state_folder
 from apostille.demo.bucket import Bucket, start_bucket
 from apostille.demo.certificates import make_authority
 from apostille.demo.internal import start_internal
-from apostille.demo.manifests import LocalPlaces, find_example, write_local
+from apostille.demo.manifests import LocalPlaces, find_example, write_signed_example, write_signer_example
 from apostille.demo.recorder import Recorder, start_recorder
 from apostille.demo.signer import Credentials, Signer, node_command, start_signer
 
@@ -91,12 +91,12 @@ async def run_scenario(
     report: Callable[[ChildEvent], None] = lambda _: None,
 ) -> AsyncIterator[Scenario]:
     """All of it, in `folder`; gone again afterwards. `port` of 0 lets the system choose. Raises StartError."""
-    example = find_example()
     async with AsyncExitStack() as stack:
-        bucket, signer, at_bucket, at_signer, places = await _start_stand_ins(stack, example, folder)
+        bucket, signer, at_bucket, at_signer, places = await _start_stand_ins(stack, folder)
         manifests = folder / "manifests"
         manifests.mkdir()
-        write_local(example / "manifests", manifests, places)
+        write_signer_example(manifests, places)
+        write_signed_example(manifests, bucket.access_key, bucket.secret_key)
 
         log = folder / "gateway.log"
         lines = stack.enter_context(log.open("wb"))
@@ -128,7 +128,7 @@ async def run_scenario(
 
 
 async def _start_stand_ins(
-    stack: AsyncExitStack, example: Path, folder: Path
+    stack: AsyncExitStack, folder: Path
 ) -> tuple[Bucket, SignerHouse, Recorder, Recorder, LocalPlaces]:
     bucket = await start_bucket(folder / "bucket")
     stack.push_async_callback(bucket.stop)
@@ -139,7 +139,9 @@ async def _start_stand_ins(
     stack.push_async_callback(internal.stop)
 
     signer = SignerHouse(
-        example / "signer.mjs", folder, Credentials(access_key=bucket.access_key, secret_key=bucket.secret_key)
+        find_example("s3-signer-node") / "signer.mjs",
+        folder,
+        Credentials(access_key=bucket.access_key, secret_key=bucket.secret_key),
     )
     await signer.start()
     stack.push_async_callback(signer.stop)
