@@ -9,11 +9,11 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from apostille.auth.client import open_session
 from apostille.auth.contract import SignerTools, StepTools
 from apostille.auth.decisions import DecisionLog, DecisionMetrics, json_logger
 from apostille.auth.feed import Feed
 from apostille.auth.keyrings import KeyRingStore
-from apostille.auth.outbound import open_session
 from apostille.auth.programs import Programs, Signing
 from apostille.auth.server import AuthService, serve_auth
 from apostille.base.clock import SystemClock

@@ -15,11 +15,11 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
+from apostille.auth.client import open_session
 from apostille.auth.codec import emit_keyring, emit_program
 from apostille.auth.contract import Allow, AuthRequest, AuthStep, StepRunner, StepTools, Verdict
 from apostille.auth.decisions import DecisionLog, DecisionMetrics, json_logger
 from apostille.auth.keyrings import KeyRingStore
-from apostille.auth.outbound import open_session
 from apostille.auth.programs import Programs
 from apostille.auth.server import AuthService, serve_auth
 from apostille.base.clock import SystemClock

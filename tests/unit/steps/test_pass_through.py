@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 import trustme
 
+from apostille.auth.client import open_session
 from apostille.auth.keyrings import KeyRingStore
-from apostille.auth.outbound import open_session
 from apostille.base.clock import SystemClock
 from apostille.sdk import Allow, AuthRequest, AuthStep, Deny, Endpoint, SecretText, StepTools
 from apostille.steps.pass_through import KIND
