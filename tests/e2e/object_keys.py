@@ -47,9 +47,9 @@ def _of_punctuation() -> Iterator[str]:
 
 
 _PLAIN = (
-    "a", "0", "UPPER/lower", "with space", " leading space", "trailing space ", "two  spaces", "tab\there", "line\nfeed",
-    "return\rhere", "\x01\x1f\x7f", "a+b c", "1+1=2", "100%", "100%25", "100%2525", "%%", "%2F", "a%2Fb", "%zz",
-    "%7E", "~user/~", "a?b=c&d=e", "?acl", "?uploads", "a#b", "a;b=c", "a=b&c=d", "@:/host", "http://example.com/x",
+    "a", "0", "UPPER/lower", "with space", " leading space", "trailing space ", "two  spaces", "tab\there",
+    "line\nfeed", "return\rhere", "\x01\x1f\x7f", "a+b c", "1+1=2", "100%", "100%25", "100%2525", "%%", "%2F",
+    "a%2Fb", "%zz", "%7E", "~user/~", "a?b=c&d=e", "?acl", "?uploads", "a#b", "a;b=c", "a=b&c=d", "@:/host", "http://example.com/x",
     "c:\\windows\\x", "{curly}[square]<angle>", "'single' \"double\" `back`", "$HOME ${x} $(y)", "!important^|",
     "report (final).pdf", "2026-11-22T00:00:00Z", "a,b,c", "key*", "_-.~", "null", "undefined", "..hidden",
     "trailing.", "many...dots", "cake.json.bak", "v1/AUTH_demo/x", "auth/v1.0", "healthcheck", "files/files/x",
@@ -57,7 +57,15 @@ _PLAIN = (
 
 
 def _of_slashes_and_dots() -> Iterator[str]:
-    yield from ("double//slash", "triple///slash", "folder/", "folder//", "deep/a/b/c/d/e/f/g/h", "end/a/./b", "end/a/../b")
+    yield from (
+        "double//slash",
+        "triple///slash",
+        "folder/",
+        "folder//",
+        "deep/a/b/c/d/e/f/g/h",
+        "end/a/./b",
+        "end/a/../b",
+    )
     yield from ("/leading", "//leading-twice", "dots/.", "dots/..", "dots/./", "dots/../", "dots/...", "./dot", "../up")
     yield from ("../../up-twice", "space/ /x", "a/%2E%2E/b", "a/.%2e/b", ".", "..", "...")
 
@@ -66,9 +74,30 @@ def _of_unicode() -> Iterator[str]:
     accented = "café-Ångström-ñ"
     yield f"nfc/{unicodedata.normalize('NFC', accented)}"
     yield f"nfd/{unicodedata.normalize('NFD', accented)}"
-    yield from ("\u7cfb\u7d71/\u30d5\u30a1\u30a4\u30eb/\ud30c\uc77c.txt", "\U0001f370", "cake-\U0001f370/\U0001f468\u200d\U0001f469\u200d\U0001f467", "flag-\U0001f1ea\U0001f1fa", "\u0434\u0430", "\u05e9\u05dc\u05d5\u05dd")
-    yield from ("no\u00a0break", "zero\u200bwidth", "soft\u00adhyphen", "bom\ufeff", "rtl\u202etxt", "line\u2028separator")
-    yield from ("\u00df\u1e9e\u0131\u0130", "\u212a-kelvin", "\uff21-wide", "\u00e9+\u00e9 %C3%A9", "max\U0010ffff", "replacement\ufffd")
+    yield from (
+        "\u7cfb\u7d71/\u30d5\u30a1\u30a4\u30eb/\ud30c\uc77c.txt",
+        "\U0001f370",
+        "cake-\U0001f370/\U0001f468\u200d\U0001f469\u200d\U0001f467",
+        "flag-\U0001f1ea\U0001f1fa",
+        "\u0434\u0430",
+        "\u05e9\u05dc\u05d5\u05dd",
+    )
+    yield from (
+        "no\u00a0break",
+        "zero\u200bwidth",
+        "soft\u00adhyphen",
+        "bom\ufeff",
+        "rtl\u202etxt",
+        "line\u2028separator",
+    )
+    yield from (
+        "\u00df\u1e9e\u0131\u0130",
+        "\u212a-kelvin",
+        "\uff21-wide",
+        "\u00e9+\u00e9 %C3%A9",
+        "max\U0010ffff",
+        "replacement\ufffd",
+    )
 
 
 def _long() -> Iterator[str]:
@@ -102,5 +131,6 @@ def _spelled() -> Iterator[ObjectKey]:
     }
     for name, path in spellings.items():
         yield ObjectKey(name=name, path=path)
-    for mark in "!$&'()*,;=:@[]|^`{}<>\"\\":
+    # No URL may hold some of these; clients send them all the same. Angle brackets and backticks are in `test_signing`.
+    for mark in "!$&'()*,;=:@[]|^{}\"\\":
         yield ObjectKey(name=f"raw/a{mark}b", path=f"raw/a{mark}b")

@@ -31,6 +31,7 @@ from apostille.sdk import (
 )
 
 _HEX = re.compile(r"[0-9a-f]{64}")
+_DECLARATION = re.compile(r"|[0-9a-fA-F]{64}|UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+")
 _AWS_BUCKET = re.compile(r"(.+?)\.s3[.-]")
 _PREFIX = "x-amz-"
 # What SDKs send for a signature of their own. Never passed on; ours stand in their place.
@@ -42,6 +43,10 @@ _CHUNKS_SIGNED = (
     "This gateway signs requests itself and cannot take uploads whose chunks the client has signed.\n"
     "In boto3 and the AWS CLI set request_checksum_calculation = when_required; "
     "or send the body with x-amz-content-sha256: UNSIGNED-PAYLOAD.\n"
+)
+_DECLARATION_UNKNOWN = (
+    "x-amz-content-sha256 must be one SHA-256 in hex, UNSIGNED-PAYLOAD, or a STREAMING- marker; a body with the "
+    "content-encoding aws-chunked needs the marker.\n"
 )
 _LENGTH_NEEDED = "The service wants to know the length of an upload: send Content-Length instead of chunks.\n"
 
@@ -114,6 +119,11 @@ class AwsSigV4Signer:
     def _payload(self, request: OutboundRequest) -> str | Deny:
         """The payload hash, or the marker in its place; or why there can be none."""
         declared = request.headers.get("x-amz-content-sha256", "")
+        framed = "aws-chunked" in request.headers.get("content-encoding", "").lower()
+        if not _DECLARATION.fullmatch(declared) or (framed and not declared.startswith("STREAMING-")):
+            # Not to be guessed at: chunks that nobody announces would be stored, frames and all.
+            return Deny(status=400, reason="payload_declaration_unknown", body=_DECLARATION_UNKNOWN)
+        declared = declared.lower() if _HEX.fullmatch(declared.lower()) else declared
         if declared.startswith("STREAMING-"):
             if declared != STREAMING_UNSIGNED_TRAILER:
                 # Its chunks carry signatures of a key that the service does not know: it would store them as content.
@@ -185,6 +195,9 @@ def _is_listed(name: str, listed: tuple[str, ...] | None) -> bool:
 
 def _may_copy(source: str, allowed: Allowed, host: str) -> bool:
     """Whether an object may be read by copying it: only what could be read directly, unless the author lists more."""
+    if "," in source:
+        # Two headers come joined by a comma, and which of them a store believes is its own affair.
+        return False
     path = canonical_path("/" + source.partition("?")[0].lstrip("/"), s3=True)
     if allowed.copy_sources is not None:
         return _is_below(path, tuple("/" + each.lstrip("/") for each in allowed.copy_sources)) and bool(

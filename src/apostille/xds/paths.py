@@ -17,5 +17,9 @@ _ODDITIES = (
     r"%(?:[^0-9a-fA-F].*|[0-9a-fA-F](?:[^0-9a-fA-F].*)?)?",
 )
 
-ODD_PATH = rf"(?s)[^?]*(?:{'|'.join(_ODDITIES)})"
-"""RE2, for full matches of a path with its query. The query may hold what it likes."""
+UNSENDABLE = r'(?s)(?:[^?]*[<>`].*|[^?]*\?.*[<>"].*)'
+"""RE2, for full matches of a path with its query: of the characters that no URI has (RFC 3986) those that the auth
+service's web server would hang up on."""
+
+ODD_PATH = rf"(?s)(?:[^?]*(?:{'|'.join(_ODDITIES)})|{UNSENDABLE.removeprefix('(?s)')})"
+"""RE2, for full matches of a path with its query. The query may hold what a URI can."""

@@ -53,7 +53,7 @@ from apostille.xds.names import (
     TARGET_HEADER,
 )
 from apostille.xds.packing import emit_any
-from apostille.xds.paths import ODD_PATH
+from apostille.xds.paths import ODD_PATH, UNSENDABLE
 
 _REDIRECT_CODES = {
     301: RedirectAction.MOVED_PERMANENTLY,
@@ -91,7 +91,7 @@ def emit_route(route: Route) -> EnvoyRoute:
     reason = action.reason if isinstance(action, Respond) else None
     return EnvoyRoute(
         name=route.name,
-        match=_emit_match(route.match, plain=isinstance(action, Forward) and not route.raw_path),
+        match=_emit_match(route.match, refused=_refused_spellings(route)),
         route=_emit_forward(action) if isinstance(action, Forward) else None,
         redirect=_emit_redirect(action) if isinstance(action, Redirect) else None,
         direct_response=_emit_respond(action) if isinstance(action, Respond) else None,
@@ -107,9 +107,15 @@ def _set_header(name: str, value: str) -> HeaderValueOption:
     )
 
 
-def _emit_match(match: Match, *, plain: bool) -> RouteMatch:
-    """`plain`: only for paths in their one plain spelling. Every other spelling may mean another path to the upstream
-    than it meant to the guards here."""
+def _refused_spellings(route: Route) -> str | None:
+    """A regular expression for the spellings that find another route: to the upstream they may mean another path than
+    they meant to the guards here. What is answered here takes them all."""
+    if not isinstance(route.action, Forward):
+        return None
+    return UNSENDABLE if route.raw_path else ODD_PATH
+
+
+def _emit_match(match: Match, *, refused: str | None) -> RouteMatch:
     path = match.path
     return RouteMatch(
         path=path.value if path.kind is PathKind.EXACT else None,
@@ -117,7 +123,7 @@ def _emit_match(match: Match, *, plain: bool) -> RouteMatch:
         safe_regex=RegexMatcher(regex=path.value) if path.kind is PathKind.REGEX else None,
         case_sensitive=BoolValue(value=False) if path.ignore_case else None,
         headers=[
-            *([_plain_path()] if plain else []),
+            *([_path_matcher(refused, invert=True)] if refused is not None else []),
             *([_method_matcher(match.method)] if match.method else []),
             *(_emit_header_match(header) for header in match.headers),
         ],
@@ -125,17 +131,15 @@ def _emit_match(match: Match, *, plain: bool) -> RouteMatch:
     )
 
 
-def _plain_path() -> HeaderMatcher:
-    return HeaderMatcher(name=":path", string_match=_text_matcher(ODD_PATH, regex=True), invert_match=True)
+def _path_matcher(pattern: str, *, invert: bool = False) -> HeaderMatcher:
+    return HeaderMatcher(name=":path", string_match=_text_matcher(pattern, regex=True), invert_match=invert)
 
 
 def _refuse_odd_paths() -> EnvoyRoute:
     """The last route of every virtual host: what found no route because of its spelling is told so."""
     return EnvoyRoute(
         name="odd-path",
-        match=RouteMatch(
-            prefix="/", headers=[HeaderMatcher(name=":path", string_match=_text_matcher(ODD_PATH, regex=True))]
-        ),
+        match=RouteMatch(prefix="/", headers=[_path_matcher(ODD_PATH)]),
         direct_response=DirectResponseAction(status=400),
         response_headers_to_add=[_set_header(REASON_HEADER, "path_refused")],
         typed_per_filter_config={EXT_AUTHZ: emit_any(ExtAuthzPerRoute(disabled=True))},

@@ -217,3 +217,28 @@ def test_copies_may_be_listed_by_the_author() -> None:
     for source, expected in (("shared/public/x", None), ("example-bucket/team/b", "copy_source_not_allowed")):
         request = replace(GET, headers={"x-amz-copy-source": source})
         assert find_refusal(listed, request, "/team/a") == expected
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-amz-content-sha256": "streaming-aws4-hmac-sha256-payload"},
+        {"x-amz-content-sha256": f"{'a' * 64},STREAMING-AWS4-HMAC-SHA256-PAYLOAD"},
+        {"x-amz-content-sha256": "nonsense"},
+        {"content-encoding": "gzip, AWS-Chunked"},
+        {"content-encoding": "aws-chunked", "x-amz-content-sha256": "a" * 64},
+    ],
+)
+async def test_frames_that_nobody_announces_are_never_stored(headers: dict[str, str]) -> None:
+    upload = replace(GET, method="PUT", length=9, body=b"1;chunk-s", body_complete=True, headers=headers)
+    assert await payload_of(upload) == "payload_declaration_unknown"
+
+
+async def test_a_declared_hash_may_be_in_capitals() -> None:
+    upload = replace(GET, method="PUT", length=9999, headers={"x-amz-content-sha256": "A" * 64})
+    assert await payload_of(upload) == "a" * 64
+
+
+def test_two_copy_sources_are_refused() -> None:
+    request = replace(GET, headers={"x-amz-copy-source": "example-bucket/team/b,another-bucket/secret"})
+    assert find_refusal(READS, request, "/team/a") == "copy_source_not_allowed"
