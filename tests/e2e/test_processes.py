@@ -237,7 +237,10 @@ async def test_nothing_is_left_when_the_gateway_itself_is_killed(tmp_path: Path)
 async def _ended(pid: int) -> None:
     """Until a process that is not our child has ended."""
     over = asyncio.Event()
-    handle = os.pidfd_open(pid)
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
     try:
         asyncio.get_running_loop().add_reader(handle, over.set)
         await over.wait()
