@@ -13,28 +13,29 @@ from typing import assert_never
 
 from apostille.auth.chain import ChainResult
 from apostille.auth.contract import Allow, AuthRequest, Deny
+from apostille.base.check import (
+    CARRIED_STATUSES,
+    CHECK_PREFIX,
+    CONSUMER_HEADER,
+    ENCODING_HEADER,
+    LENGTH_HEADER,
+    OUR_HEADERS_PREFIX,
+    PATH_HEADER,
+    PROGRAM_HEADER,
+    REASON_HEADER,
+    ROUTE_HEADER,
+    STATUS_HEADER,
+    TARGET_HEADER,
+)
 from apostille.base.headers import is_header_value
 
-CHECK_PREFIX = "/check"
-PROGRAM_HEADER = "x-apostille-program"
-ROUTE_HEADER = "x-apostille-route"
-PATH_HEADER = "x-apostille-path"
-REASON_HEADER = "x-apostille-reason"
-CONSUMER_HEADER = "x-apostille-consumer"
-STATUS_HEADER = "x-apostille-status"
-TARGET_HEADER = "x-apostille-target"
-LENGTH_HEADER = "x-apostille-length"
-ENCODING_HEADER = "x-apostille-transfer-encoding"
 PARTIAL_HEADER = "x-envoy-auth-partial-body"
 REMOVE_HEADER = "x-envoy-auth-headers-to-remove"
 REQUEST_ID_HEADER = "x-request-id"
 
-# Envoy takes a 5xx of the auth service for "no answer" and drops its headers and reason. So a 5xx travels as this
-# status, with the true one in STATUS_HEADER, and Envoy's local reply mapper puts the true one back.
+# The status that a 5xx travels as; see CARRIED_STATUSES.
 _CARRIER = 403
-CARRIED_STATUSES = (500, 501, 502, 503, 504)
 
-_OURS = "x-apostille-"
 # How Envoy writes a header that is not there.
 _ABSENT = "-"
 # Of the check request itself: Envoy writes a length of 0 here whatever the client's body is.
@@ -66,7 +67,7 @@ def parse_check(method: str, path: str, query: str, items: Iterable[tuple[str, s
     headers: dict[str, str] = {}
     for raw_name, value in items:
         name = raw_name.lower()
-        if name.startswith(_OURS):
+        if name.startswith(OUR_HEADERS_PREFIX):
             # Envoy sets each of these once. Should there be two, one of them is forged, and neither is believed.
             ours[name] = value if name not in ours else ""
         elif name in headers:

@@ -14,10 +14,11 @@ from granian.server.embed import Server
 from prometheus_client import CollectorRegistry, generate_latest
 
 from apostille.auth.chain import ChainResult, run_chain
-from apostille.auth.check import CHECK_PREFIX, Answer, Check, emit_answer, parse_check
+from apostille.auth.check import Answer, Check, emit_answer, parse_check
 from apostille.auth.contract import Deny
 from apostille.auth.decisions import ALLOW, BROKEN, DENY, Decision, DecisionLog, DecisionMetrics
 from apostille.auth.programs import Programs
+from apostille.base.check import CHECK_PREFIX
 from apostille.base.clock import Clock
 from apostille.base.errors import ChildError
 

@@ -19,17 +19,6 @@ class DestinationKind(ProtoEnum):
     VIRTUAL_DESTINATION = 1
     EXTERNAL_SERVICE = 2
 
-    @property
-    def resource_kind(self) -> str:
-        """The kind of the resource that is meant."""
-        match self:
-            case DestinationKind.SERVICE:
-                return "Service"
-            case DestinationKind.VIRTUAL_DESTINATION:
-                return "VirtualDestination"
-            case DestinationKind.EXTERNAL_SERVICE:
-                return "ExternalService"
-
 
 class WorkloadKind(ProtoEnum):
     KUBE = 0
@@ -42,13 +31,6 @@ class ObjectReference(Spec):
     name: Text
     namespace: str | None = None
     cluster: str | None = None
-
-
-class ResourceRef(Spec):
-    """The reference used inside auth steps. `namespace` of None is that of the policy."""
-
-    name: Text
-    namespace: str | None = None
 
 
 class PortSelector(Ruled):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from apostille.model.destination import ClientTls, Destination, Endpoint, Protocol
 from apostille.resources.core import SERVICE_NAME_LABEL, EndpointSlice, Service, ServicePort
@@ -26,12 +25,6 @@ _HTTP2 = ("GRPC", "HTTP2")
 _NO_HTTP = ("MONGO", "TCP", "TLS")
 # The instance metadata services of the clouds: whoever can make us ask them gets our own credentials.
 _METADATA_ADDRESSES = ("169.254.169.254", "fd00:ec2::254", "168.63.129.16", "100.100.100.200")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolved:
-    destination: Destination
-    facts: DestinationFacts
 
 
 class Destinations:

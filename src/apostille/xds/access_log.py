@@ -9,17 +9,16 @@ from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionForm
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
 from google.protobuf.struct_pb2 import Struct
 
+from apostille.base.check import CONSUMER_HEADER, REASON_HEADER
 from apostille.xds.names import (
     ASKED_HOST,
     ASKED_ID,
     ASKED_PATH,
-    CONSUMER_HEADER,
     EXT_AUTHZ,
     METADATA,
     METADATA_OUTBOUND,
     METADATA_POLICY,
     METADATA_TABLE,
-    REASON_HEADER,
 )
 from apostille.xds.packing import emit_any
 

@@ -26,8 +26,9 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
+from apostille.base.check import OUR_HEADERS_PREFIX
 from apostille.model.destination import ClientTls, Destination, Endpoint, Protocol
-from apostille.xds.names import HTTP_PROTOCOL_OPTIONS, OUR_HEADERS_PREFIX, OUTWARD_HYGIENE, UPSTREAM_CODEC
+from apostille.xds.names import HTTP_PROTOCOL_OPTIONS, OUTWARD_HYGIENE, UPSTREAM_CODEC
 from apostille.xds.packing import emit_any
 
 # What tells a foreign service about our inside: taken off in the upstream filter chain, which runs after every

@@ -25,27 +25,29 @@ from envoy.type.v3.http_status_pb2 import HttpStatus, StatusCode
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
+from apostille.base.check import (
+    CHECK_PREFIX,
+    CONSUMER_HEADER,
+    ENCODING_HEADER,
+    LENGTH_HEADER,
+    OUR_HEADERS_PREFIX,
+    PATH_HEADER,
+    PROGRAM_HEADER,
+    ROUTE_HEADER,
+    STATUS_HEADER,
+    TARGET_HEADER,
+)
 from apostille.proxy.bootstrap import AUTH_CLUSTER
 from apostille.xds.names import (
     ASKED_HOST,
     ASKED_ID,
     ASKED_PATH,
-    CHECK_PREFIX,
-    CONSUMER_HEADER,
-    ENCODING_HEADER,
     EXT_AUTHZ,
     HEADER_MUTATION,
-    LENGTH_HEADER,
     METADATA,
     METADATA_PROGRAM,
-    OUR_HEADERS_PREFIX,
-    PATH_HEADER,
-    PROGRAM_HEADER,
-    ROUTE_HEADER,
     ROUTER,
     SET_FILTER_STATE,
-    STATUS_HEADER,
-    TARGET_HEADER,
 )
 from apostille.xds.packing import emit_any
 from apostille.xds.patterns import everything_but

@@ -26,10 +26,11 @@ from envoy.type.matcher.v3.value_pb2 import ValueMatcher
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
+from apostille.base.check import CARRIED_STATUSES, REASON_HEADER, STATUS_HEADER
 from apostille.model.gateway import Listener
 from apostille.xds.access_log import emit_access_log
 from apostille.xds.filters import emit_filters
-from apostille.xds.names import CARRIED_STATUSES, EXT_AUTHZ, REASON_HEADER, STATUS_HEADER
+from apostille.xds.names import EXT_AUTHZ
 from apostille.xds.packing import emit_any
 
 # Answers that Envoy makes up itself say why. UAEX is not here: what the auth service denies has its own reason.

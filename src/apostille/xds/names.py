@@ -14,22 +14,6 @@ ASKED_HOST = "apostille.asked_host"
 ASKED_PATH = "apostille.asked_path"
 ASKED_ID = "apostille.asked_id"
 
-# Headers between Envoy and the auth service. The client's copies never get that far: Envoy overwrites them.
-PROGRAM_HEADER = "x-apostille-program"
-ROUTE_HEADER = "x-apostille-route"
-REASON_HEADER = "x-apostille-reason"
-PATH_HEADER = "x-apostille-path"
-TARGET_HEADER = "x-apostille-target"
-LENGTH_HEADER = "x-apostille-length"
-ENCODING_HEADER = "x-apostille-transfer-encoding"
-STATUS_HEADER = "x-apostille-status"
-CONSUMER_HEADER = "x-apostille-consumer"
-OUR_HEADERS_PREFIX = "x-apostille-"
-CHECK_PREFIX = "/check"
-
-# Statuses that a denial of the auth service may have besides 2xx to 4xx.
-CARRIED_STATUSES = (500, 501, 502, 503, 504)
-
 EXT_AUTHZ = "envoy.filters.http.ext_authz"
 HEADER_MUTATION = "envoy.filters.http.header_mutation"
 # The same filter in the upstream chain, under a name of its own: Envoy looks a route's settings up by name, and would

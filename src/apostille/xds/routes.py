@@ -25,6 +25,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
+from apostille.base.check import OUR_HEADERS_PREFIX, REASON_HEADER, TARGET_HEADER
 from apostille.base.limits import MAX_BODY_BYTES
 from apostille.model.gateway import Listener, VirtualHost
 from apostille.model.route import (
@@ -48,9 +49,6 @@ from apostille.xds.names import (
     METADATA_POLICY,
     METADATA_PROGRAM,
     METADATA_TABLE,
-    OUR_HEADERS_PREFIX,
-    REASON_HEADER,
-    TARGET_HEADER,
 )
 from apostille.xds.packing import emit_any
 from apostille.xds.paths import ODD_PATH, UNSENDABLE

@@ -1,0 +1,26 @@
+"""The words of the question that Envoy puts to the auth service, and of its answer.
+
+Both sides must spell them alike, and neither may import the other. The client's copies of these headers never get that
+far: Envoy overwrites them.
+"""
+
+from __future__ import annotations
+
+CHECK_PREFIX = "/check"
+OUR_HEADERS_PREFIX = "x-apostille-"
+
+PROGRAM_HEADER = "x-apostille-program"
+ROUTE_HEADER = "x-apostille-route"
+PATH_HEADER = "x-apostille-path"
+LENGTH_HEADER = "x-apostille-length"
+ENCODING_HEADER = "x-apostille-transfer-encoding"
+
+REASON_HEADER = "x-apostille-reason"
+CONSUMER_HEADER = "x-apostille-consumer"
+TARGET_HEADER = "x-apostille-target"
+STATUS_HEADER = "x-apostille-status"
+
+# Statuses that a denial may have besides 3xx and 4xx. Envoy takes a 5xx of the auth service for "no answer" and drops
+# its headers and reason. So a 5xx travels as 403, with the true one in STATUS_HEADER, and Envoy's local reply mapper
+# puts the true one back.
+CARRIED_STATUSES = (500, 501, 502, 503, 504)
