@@ -60,10 +60,14 @@ golden-update: $(VENV)/installed-dev ## write golden files anew and show what ch
 	@$(PYTHON_IN) -m pytest tests/golden --update-golden $(if $(CASE),-k "$(CASE)")
 	@git --no-pager diff -- tests/golden
 
+.PHONY: bench
+bench: $(VENV)/installed-demo ## measure what a request costs, beside other gateways; ARGS=--quick takes two minutes
+	@exec $(PYTHON_IN) -m bench $(ARGS)
+
 .PHONY: clean
 clean: ## remove .venv and all that was generated
 	rm -rf $(VENV) .stubs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
-	find src tests tools examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests tools examples bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
 help: ## show this
