@@ -23,6 +23,7 @@ from apostille.control.app import compile_judging
 from apostille.control.check import compile_check
 from apostille.control.gateway import GatewayOptions, LocalGateway
 from apostille.control.state_folder import hold_state_folder
+from apostille.status.report import Report
 from tests.docs.pages import PAGES, Block, blocks_of, name_of
 
 PORT = 8080  # the listener's in every page
@@ -35,6 +36,7 @@ WRONG = [
     for index, (block, following) in enumerate(zip(blocks_of(page), blocks_of(page)[1:], strict=False))
     if block.kind == "yaml wrong"
 ]
+NOTED = [page for page in PAGES if any(block.text.startswith("note: ") for block in blocks_of(page))]
 TRIED = [page for page in PAGES if any(block.kind == "console" for block in blocks_of(page))]
 
 
@@ -49,9 +51,12 @@ def identity(document: Mapping[str, object]) -> tuple[object, ...]:
     return document["kind"], metadata.get("namespace"), metadata["name"]
 
 
+async def check_report(folder: Path) -> Report:
+    return await compile_check(folder, compile_judging(address="127.0.0.1", ports={}, envoy=None))
+
+
 async def check_lines(folder: Path) -> str:
-    judging = compile_judging(address="127.0.0.1", ports={}, envoy=None)
-    report = await compile_check(folder, judging)
+    report = await check_report(folder)
     lines = [f"{'warning' if each.is_warning else 'error'}: {each}\n" for each in report.findings]
     return "".join(lines).replace(f"{folder.parent}{os.sep}", "")
 
@@ -78,6 +83,17 @@ async def test_a_mistake_gets_the_words_that_the_page_shows(
     (folder / "good.yaml").write_text(yaml.safe_dump_all(others), encoding="utf-8")
     assert said.kind == "text"
     assert await check_lines(folder) == said.text
+
+
+@pytest.mark.parametrize("page", NOTED, ids=name_of)
+async def test_a_policy_comes_to_what_the_page_shows(page: Path, tmp_path: Path) -> None:
+    [shown] = [block.text for block in blocks_of(page) if block.text.startswith("note: ")]
+    (tmp_path / "page.yaml").write_text(yaml.safe_dump_all(good_documents(page)), encoding="utf-8")
+    [note] = (await check_report(tmp_path)).notes
+    first, *lines = shown.splitlines()
+    # Where it stands depends on the file that it was written to.
+    assert first.endswith(f": {note.ref}")
+    assert [line.strip() for line in lines] == list(note.lines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ def check(
 ) -> None:
     """Tell all problems of a folder or file at once; a real Envoy has the last word.
 
+    Notes after them say what an OutboundAuthPolicy lets callers do.
+
     Exits 0 when nothing is wrong (warnings apart), 1 when something is.
     """
     from apostille.control.app import compile_judging
@@ -43,12 +45,26 @@ def check(
 def _print_json(report: Report) -> None:
     from apostille.control.app import describe_finding
 
-    print_json({"items": [describe_finding(finding) for finding in report.findings]})
+    notes = [
+        {
+            "resource": str(note.ref),
+            "file": note.origin.file,
+            "line": note.origin.line,
+            "column": note.origin.column,
+            "lines": list(note.lines),
+        }
+        for note in report.notes
+    ]
+    print_json({"items": [describe_finding(finding) for finding in report.findings], "notes": notes})
 
 
 def _print_lines(report: Report) -> None:
     for finding in report.findings:
         print_result(f"{'warning' if finding.is_warning else 'error'}: {finding}")
+    for note in report.notes:
+        print_result(f"note: {note.origin}: {note.ref}")
+        for line in note.lines:
+            print_result(f"  {line}")
     errors = sum(not finding.is_warning for finding in report.findings)
     warnings = len(report.findings) - errors
     print_note(f"{len(report.statuses)} resources, {errors} errors, {warnings} warnings")

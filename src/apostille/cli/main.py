@@ -19,6 +19,7 @@ from apostille.cli.control_plane import control_plane
 from apostille.cli.demo import demo
 from apostille.cli.output import print_error
 from apostille.cli.run import run
+from apostille.cli.schema import schema
 from apostille.cli.sign import sign
 from apostille.cli.version import show_version
 
@@ -39,6 +40,7 @@ app.command("run")(run)
 app.command("check")(check)
 app.command("demo")(demo)
 app.command("sign")(sign)
+app.command("schema")(schema)
 app.command("version")(show_version)
 # What `run` starts as processes of their own.
 app.command("control-plane", hidden=True)(control_plane)

@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Annotated
 
 from pydantic import Field
 
+from apostille.integrations.aws_credentials import CredentialsSpec, compile_credentials
 from apostille.sdk import (
-    AssumeRoleSource,
-    Choice,
     CompiledIntegration,
-    ContainerSource,
-    DefaultSource,
-    Duration,
-    EnvironmentSource,
-    InstanceSource,
+    NotEmpty,
     Problem,
-    ProfileSource,
     ProtoEnum,
     Reason,
-    Ruled,
-    SecretText,
     Source,
     Spec,
-    StaticSource,
     StepScope,
     Text,
-    WebIdentitySource,
     is_s3,
+    source_title,
+    takes_only_unsigned,
 )
 
 _MEBIBYTE = 1024 * 1024
-_ROLE = r"^arn:[a-z0-9-]+:iam::[0-9]{12}:role/.+$"
+# A part of the scope that is signed: there it is separated by slashes.
+_ScopePart = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+_RegionPattern = Annotated[str, Field(pattern=r"^[a-z0-9*-]+$")]
+
+
+class Algorithm(ProtoEnum):
+    """SIGV4 is good for one region. SIGV4A is asymmetric and good for a set of them."""
+
+    SIGV4 = 0
+    SIGV4A = 1
 
 
 class Payload(ProtoEnum):
@@ -44,70 +42,6 @@ class Payload(ProtoEnum):
     AUTO = 0
     SIGNED = 1
     UNSIGNED = 2
-
-
-class SecretRef(Spec):
-    name: Text
-    namespace: str | None = None
-
-
-class Profile(Spec):
-    name: Text
-    config_file: Text | None = None
-    credentials_file: Text | None = None
-
-
-class WebIdentity(Spec):
-    role_arn: Annotated[str, Field(pattern=_ROLE)]
-    token_file: Text
-    session_name: Text | None = None
-    sts_endpoint: Text | None = None
-
-
-class Nothing(Spec):
-    pass
-
-
-class BaseCredentials(Ruled):
-    """One source of credentials; never a list to try one after the other."""
-
-    choices = (
-        Choice(
-            ("secretRef", "environment", "profile", "webIdentity", "container", "instance", "default"), required=True
-        ),
-    )
-
-    secret_ref: SecretRef | None = None
-    environment: Nothing | None = None
-    profile: Profile | None = None
-    web_identity: WebIdentity | None = None
-    container: Nothing | None = None
-    instance: Nothing | None = None
-    default: Nothing | None = None
-
-
-class AssumeRole(Spec):
-    """``{consumer}`` in `session_name` and in the values of `tags` stands for the name of who is calling."""
-
-    role_arn: Annotated[str, Field(pattern=_ROLE)]
-    base: BaseCredentials
-    session_name: Text = "apostille"
-    external_id: Text | None = None
-    duration: Duration = timedelta(hours=1)
-    tags: Mapping[str, str] = Field(default_factory=dict)
-    session_policy: Mapping[str, object] | None = None
-    sts_endpoint: Text | None = None
-
-
-class CredentialsSpec(BaseCredentials):
-    choices = (
-        Choice(
-            ("secretRef", "environment", "profile", "webIdentity", "container", "instance", "default", "assumeRole"),
-            required=True,
-        ),
-    )
-
-    assume_role: AssumeRole | None = None
 
 
 class AllowSpec(Spec):
@@ -127,13 +61,18 @@ class AllowSpec(Spec):
 
 class AwsSigV4Spec(Spec):
     """`body_limit`: bytes of a body that are held back to be hashed. `unsigned_over_plain`: an unsigned body may go out
-    without TLS, where anybody on the way can change it."""
+    without TLS, where anybody on the way can change it. `correct_clock`: requests are dated by the service's clock, as
+    its answers tell it, should ours be off. `region_set`: where a SIGV4A signature is good, such as
+    ``eu-*``."""
 
-    service: Text
-    region: Text
+    service: _ScopePart
+    region: _ScopePart
+    algorithm: Algorithm = Algorithm.SIGV4
+    region_set: Annotated[tuple[_RegionPattern, ...], NotEmpty] | None = None
     payload: Payload = Payload.AUTO
     body_limit: Annotated[int, Field(ge=1024, le=64 * _MEBIBYTE)] = _MEBIBYTE
     unsigned_over_plain: bool = False
+    correct_clock: bool = False
     credentials: CredentialsSpec
     allow: AllowSpec = AllowSpec()
 
@@ -151,15 +90,17 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwsSigV4Config:
-    """`payload` is the name of a `Payload`."""
+    """`payload` is the name of a `Payload`. `region_set`: empty for SIGV4, what a SIGV4A signature is good for."""
 
     service: str
     region: str
     payload: str
     body_limit: int
     unsigned_over_plain: bool
+    correct_clock: bool
     source: Source = field(repr=False)
     allowed: Allowed
+    region_set: tuple[str, ...] = ()
 
 
 # Of S3's query parameters, those of reading and listing objects; none of them reaches a policy, an ACL or an upload.
@@ -169,18 +110,24 @@ _S3_READS = (
 )  # fmt: skip
 # Harmless companions of SDK requests: checksums, framing, and what the SDK is called.
 _S3_HEADERS = (
-    "x-amz-checksum-*", "x-amz-sdk-checksum-algorithm", "x-amz-decoded-content-length", "x-amz-trailer",
+    "x-amz-checksum-algorithm", "x-amz-checksum-crc32", "x-amz-checksum-crc32c", "x-amz-checksum-crc64nvme",
+    "x-amz-checksum-mode", "x-amz-checksum-sha1", "x-amz-checksum-sha256", "x-amz-checksum-type",
+    "x-amz-sdk-checksum-algorithm", "x-amz-decoded-content-length", "x-amz-trailer",
     "x-amz-user-agent", "x-amz-request-payer", "x-amz-expected-bucket-owner", "x-amz-id-2",
 )  # fmt: skip
-# With one of these the client has said what its body is: there is nothing to hash.
-_DECLARED = "[0-9a-f]{64}|STREAMING-.*|UNSIGNED-PAYLOAD"
+# In this the client says what its body is: then there is nothing to hash, and what is no such word is refused.
+_DECLARED = "x-amz-content-sha256"
 _S3_METHODS = ("GET", "HEAD")
+COPY_SOURCE = "x-amz-copy-source"
 
 
 def compile_aws_sigv4(spec: AwsSigV4Spec, scope: StepScope) -> CompiledIntegration | list[Problem]:
-    source = _compile_credentials(spec.credentials, scope, spec.region)
+    problems = _find_problems(spec)
+    source = compile_credentials(spec.credentials, scope, spec.region)
     if isinstance(source, list):
-        return source
+        return [*problems, *source]
+    if problems:
+        return problems
     s3 = is_s3(spec.service)
     config = AwsSigV4Config(
         service=spec.service,
@@ -188,15 +135,75 @@ def compile_aws_sigv4(spec: AwsSigV4Spec, scope: StepScope) -> CompiledIntegrati
         payload=spec.payload.name,
         body_limit=spec.body_limit,
         unsigned_over_plain=spec.unsigned_over_plain,
+        correct_clock=spec.correct_clock,
         source=source,
         allowed=_compile_allowed(spec.allow, s3=s3),
+        region_set=spec.region_set or (),
     )
+    unsigned = spec.payload is Payload.UNSIGNED or takes_only_unsigned(spec.service)
     return CompiledIntegration(
         config=config,
         raw_path=s3,
-        body_limit=None if spec.payload is Payload.UNSIGNED else spec.body_limit,
-        unread=("x-amz-content-sha256", _DECLARED) if spec.payload is Payload.AUTO else None,
+        body_limit=None if unsigned else spec.body_limit,
+        unread=_DECLARED if spec.payload is Payload.AUTO and not unsigned else None,
+        summary=_summarise(config, spec.allow),
     )
+
+
+def _find_problems(spec: AwsSigV4Spec) -> list[Problem]:
+    """What does not fit together; each field by itself is sound."""
+    problems = []
+    if spec.algorithm is Algorithm.SIGV4A and spec.region_set is None:
+        text = 'A SIGV4A signature is good for a set of regions; write it, such as ["eu-west-1"] or ["*"] for all.'
+        problems.append(Problem(at=("regionSet",), reason=Reason.MISSING_FIELD, message=text))
+    if spec.algorithm is Algorithm.SIGV4 and spec.region_set is not None:
+        text = "Only SIGV4A knows sets of regions; write `algorithm: SIGV4A`, or leave `regionSet` out."
+        problems.append(Problem(at=("regionSet",), reason=Reason.CONFLICT, message=text))
+    if spec.payload is Payload.SIGNED and takes_only_unsigned(spec.service):
+        text = f"{spec.service} cannot check the hash of a body; write AUTO or UNSIGNED."
+        problems.append(Problem(at=("payload",), reason=Reason.CONFLICT, message=text))
+    return problems
+
+
+def _summarise(config: AwsSigV4Config, allow: AllowSpec) -> tuple[str, ...]:
+    """What callers may do with these credentials, for whoever reads `check`. The defaults are told apart from what the
+    author wrote, because nobody wrote them."""
+    allowed, s3 = config.allowed, is_s3(config.service)
+    where = f"the regions {', '.join(config.region_set)}" if config.region_set else config.region
+    lines = [f"signs for {config.service} in {where} with: {source_title(config.source)}"]
+    if not s3 and allow == AllowSpec():
+        return (*lines, "callers may send everything; IAM has the last word")
+    methods = "all" if allowed.methods is None else ", ".join(allowed.methods)
+    query = _listed("all", _S3_READS if s3 else (), allow.query, of="those of reading and listing")
+    headers = _listed("all", _S3_HEADERS if s3 else (), allow.headers, of="those of SDKs")
+    return (
+        *lines,
+        f"methods: {methods}{' (the default)' if s3 and allow.methods is None else ''}",
+        f"paths: {', '.join(f'{prefix}*' for prefix in allowed.path_prefixes) or 'all'}",
+        f"query parameters: {query}",
+        f"x-amz- headers: {headers}",
+        *((f"copy sources: {_copy_sources(allowed)}",) if s3 else ()),
+        "everything else is refused with 403 before it is signed"
+        if s3
+        else "everything else is refused with 403 before it is signed; of the rest IAM has the last word",
+    )
+
+
+def _listed(everything: str, default: tuple[str, ...], added: tuple[str, ...], *, of: str) -> str:
+    if not default:
+        return ", ".join(added) or everything
+    text = f"{of} (the default: {', '.join(default)})"
+    return f"{text}, and {', '.join(added)}" if added else text
+
+
+def _copy_sources(allowed: Allowed) -> str:
+    patterns = allowed.headers if allowed.headers is not None else (COPY_SOURCE,)
+    looked_at = any(p == COPY_SOURCE or (p.endswith("*") and COPY_SOURCE.startswith(p[:-1])) for p in patterns)
+    if not looked_at:
+        return f"none, since {COPY_SOURCE} is not allowed"
+    if allowed.copy_sources is not None:
+        return ", ".join(f"{prefix}*" for prefix in allowed.copy_sources) or "none"
+    return "the same bucket, below the same paths"
 
 
 def _compile_allowed(allow: AllowSpec, *, s3: bool) -> Allowed:
@@ -212,80 +219,3 @@ def _compile_allowed(allow: AllowSpec, *, s3: bool) -> Allowed:
         headers=None if headers is None else tuple(sorted({name.lower() for name in headers})),
         copy_sources=allow.copy_sources,
     )
-
-
-def _compile_credentials(spec: CredentialsSpec, scope: StepScope, region: str) -> Source | list[Problem]:
-    role = spec.assume_role
-    if role is None:
-        return _compile_base(spec, scope, region, ("credentials",))
-    base = _compile_base(role.base, scope, region, ("credentials", "assumeRole", "base"))
-    if isinstance(base, list):
-        return base
-    return AssumeRoleSource(
-        base=base,
-        role_arn=role.role_arn,
-        session_name=role.session_name,
-        external_id=role.external_id,
-        duration_seconds=int(role.duration.total_seconds()),
-        tags=tuple(sorted(role.tags.items())),
-        session_policy=None if role.session_policy is None else json.dumps(role.session_policy, sort_keys=True),
-        region=region,
-        sts_endpoint=role.sts_endpoint,
-    )
-
-
-def _compile_base(spec: BaseCredentials, scope: StepScope, region: str, at: tuple[str, ...]) -> Source | list[Problem]:
-    if spec.secret_ref is not None:
-        return _compile_secret(spec.secret_ref, scope, (*at, "secretRef"))
-    if spec.profile is not None:
-        return ProfileSource(
-            profile=spec.profile.name,
-            config_file=spec.profile.config_file,
-            credentials_file=spec.profile.credentials_file,
-            region=region,
-        )
-    if spec.web_identity is not None:
-        return WebIdentitySource(
-            role_arn=spec.web_identity.role_arn,
-            token_file=spec.web_identity.token_file,
-            session_name=spec.web_identity.session_name,
-            region=region,
-            sts_endpoint=spec.web_identity.sts_endpoint,
-        )
-    if spec.environment is not None:
-        return EnvironmentSource()
-    if spec.container is not None:
-        return ContainerSource()
-    return InstanceSource() if spec.instance is not None else DefaultSource()
-
-
-# The usual spellings of one entry, the first that is there counts.
-_ACCESS_KEYS = ("aws_access_key_id", "AWS_ACCESS_KEY_ID", "accessKeyId", "access_key_id", "access-key-id", "accessKey")
-_SECRET_KEYS = (
-    "aws_secret_access_key", "AWS_SECRET_ACCESS_KEY", "secretAccessKey", "secret_access_key", "secret-access-key",
-    "secretKey",
-)  # fmt: skip
-_SESSION_TOKENS = ("aws_session_token", "AWS_SESSION_TOKEN", "sessionToken", "session_token", "session-token")
-
-
-def _compile_secret(ref: SecretRef, scope: StepScope, at: tuple[str, ...]) -> Source | list[Problem]:
-    namespace = ref.namespace or scope.namespace
-    secret = scope.secret(namespace, ref.name)
-    if secret is None:
-        text = f"There is no Secret {namespace}/{ref.name} that could be used; write it, or mend the reference."
-        return [Problem(at=at, reason=Reason.REFERENCE_NOT_FOUND, message=text)]
-    access_key = _entry(secret.data, _ACCESS_KEYS)
-    secret_key = _entry(secret.data, _SECRET_KEYS)
-    if access_key is None or secret_key is None:
-        text = f"Secret {namespace}/{ref.name} needs the entries `aws_access_key_id` and `aws_secret_access_key`."
-        return [Problem(at=at, reason=Reason.SECRET_UNUSABLE, message=text)]
-    return StaticSource(
-        access_key=access_key.reveal(), secret_key=secret_key, session_token=_entry(secret.data, _SESSION_TOKENS)
-    )
-
-
-def _entry(data: Mapping[str, SecretText], names: tuple[str, ...]) -> SecretText | None:
-    """Without white space around it: a line feed at the end of a file is part of no key."""
-    found = next((data[name] for name in names if name in data), None)
-    text = found.reveal().strip() if found is not None else ""
-    return SecretText(text) if text else None

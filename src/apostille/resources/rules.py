@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, Self
 
 from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
@@ -91,15 +92,22 @@ class Ruled(Spec):
     @classmethod
     def _choice_problems(cls, data: Mapping[object, object]) -> list[InitErrorDetails]:
         problems = []
-        for choice in cls.choices:
-            given = tuple(field for field in choice.fields if cls._is_given(data, field))
+        written = {field for field, value in data.items() if value is not None}
+        for choice, spellings in _spelled_choices(cls):
+            given = tuple(field for field, names in spellings if not names.isdisjoint(written))
             problem = choice.problem(given)
             if problem is not None:
                 problems.append(InitErrorDetails(type=problem, loc=(), input=None))
         return problems
 
-    @classmethod
-    def _is_given(cls, data: Mapping[object, object], alias: str) -> bool:
-        if data.get(alias) is not None:
-            return True
-        return any(field.alias == alias and data.get(name) is not None for name, field in cls.model_fields.items())
+
+@cache
+def _spelled_choices(
+    model: type[Ruled],
+) -> tuple[tuple[Choice | AnyOf, tuple[tuple[str, frozenset[object]], ...]], ...]:
+    """The choices of a spec; for each of their fields the names that a manifest may call it by."""
+    names = {field.alias: name for name, field in model.model_fields.items() if field.alias is not None}
+    return tuple(
+        (choice, tuple((field, frozenset((field, names.get(field, field)))) for field in choice.fields))
+        for choice in model.choices
+    )

@@ -14,6 +14,7 @@ from apostille.auth.contract import (
     StepTools,
     Verdict,
 )
+from apostille.base.check import CHALLENGE, KEY_REFUSED
 from apostille.base.durations import parse_duration
 from apostille.base.headers import is_header_name, is_header_value, is_settable_name, is_upstream_name
 from apostille.base.refs import Ref
@@ -30,28 +31,51 @@ from apostille.model.credentials import (
     Source,
     StaticSource,
     WebIdentitySource,
+    source_title,
 )
 from apostille.model.destination import Endpoint
-from apostille.resources.fields import Duration, ProtoEnum, Text
+from apostille.model.lane import EnvoyKey, HeaderPattern
+from apostille.model.outbound import RefusalSigns
+from apostille.resources.fields import Duration, NotEmpty, ProtoEnum, Text
 from apostille.resources.resource import Spec
 from apostille.resources.rules import Choice, Ruled
 from apostille.sdk.integration import IntegrationKind
 from apostille.sdk.step import StepKind
-from apostille.signing.canonical import canonical_path, is_s3, query_names, signable_headers
+from apostille.signing.canonical import (
+    PLAIN_S3_PATH,
+    canonical_path,
+    is_s3,
+    query_names,
+    signable_headers,
+)
+from apostille.signing.services import takes_only_unsigned, takes_unsigned
 from apostille.signing.sigv4 import EMPTY_HASH, STREAMING_UNSIGNED_TRAILER, UNSIGNED_PAYLOAD, Credentials, SigningKeys
 from apostille.signing.sigv4 import Request as SigningRequest
 from apostille.signing.sigv4 import Signed as Signature
 from apostille.signing.sigv4 import sign as sign_v4
+from apostille.signing.sigv4a import AsymmetricKeys
+from apostille.signing.sigv4a import sign as sign_v4a
 from apostille.status.problem import Problem
 from apostille.status.reasons import Reason
-from apostille.translate.contract import CompiledIntegration, CompiledStep, SecretView, StepScope
+from apostille.translate.contract import (
+    CompiledIntegration,
+    CompiledStep,
+    EnvoyKeyCheck,
+    EnvoySigning,
+    SecretView,
+    StepScope,
+)
 
 __all__ = [
+    "CHALLENGE",
     "EMPTY_HASH",
+    "KEY_REFUSED",
+    "PLAIN_S3_PATH",
     "STREAMING_UNSIGNED_TRAILER",
     "UNSIGNED_PAYLOAD",
     "Allow",
     "AssumeRoleSource",
+    "AsymmetricKeys",
     "AuthRequest",
     "AuthStep",
     "Choice",
@@ -65,18 +89,24 @@ __all__ = [
     "Duration",
     "Endpoint",
     "EnvironmentSource",
+    "EnvoyKey",
+    "EnvoyKeyCheck",
+    "EnvoySigning",
+    "HeaderPattern",
     "HeaderUse",
     "Headers",
     "InstanceSource",
     "IntegrationKind",
     "Key",
     "KeyRing",
+    "NotEmpty",
     "OutboundRequest",
     "Problem",
     "ProfileSource",
     "ProtoEnum",
     "Reason",
     "Ref",
+    "RefusalSigns",
     "Ruled",
     "SecretText",
     "SecretView",
@@ -105,5 +135,9 @@ __all__ = [
     "parse_duration",
     "query_names",
     "sign_v4",
+    "sign_v4a",
     "signable_headers",
+    "source_title",
+    "takes_only_unsigned",
+    "takes_unsigned",
 ]

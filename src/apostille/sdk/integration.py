@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from apostille.auth.contract import Signer, SignerTools
+from apostille.model.outbound import RefusalSigns
 from apostille.resources.resource import Spec
 from apostille.status.problem import Problem
 from apostille.translate.contract import CompiledIntegration, StepScope
@@ -21,7 +22,8 @@ class IntegrationKind(Generic[S, C]):
 
     `compile_integration` turns a spec into a `CompiledIntegration` whose config is of type `config`;
     `start_integration` makes what runs, once per program and worker. Both are handed all they need and keep nothing
-    global.
+    global. `refusals`: how destinations say that they will not have what this kind puts on requests; the caller gets
+    502 then, since it is not the caller's fault.
     """
 
     name: str
@@ -29,6 +31,7 @@ class IntegrationKind(Generic[S, C]):
     config: type[C]
     compile_integration: Callable[[S, StepScope], CompiledIntegration | list[Problem]]
     start_integration: Callable[[C, SignerTools], Signer]
+    refusals: RefusalSigns = field(default_factory=RefusalSigns)
 
     def compile(self, spec: Spec, scope: StepScope, /) -> CompiledIntegration | list[Problem]:
         if not isinstance(spec, self.spec):

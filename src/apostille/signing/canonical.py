@@ -24,6 +24,12 @@ _ESCAPE = "%(?:[0189A-F][0-9A-F]|2[0-9A-C{slash}]|3[A-F]|[46]0|5[B-E]|7[BCDF])"
 _DONE_PART = re.compile(f"(?:[A-Za-z0-9._~-]|{_ESCAPE.format(slash='F')})*")
 _DONE_S3_PATH = re.compile(f"/(?:[A-Za-z0-9._~/-]|{_ESCAPE.format(slash='')})*")
 
+# Of the same language those without empty and dot segments, which other servers would resolve.
+_PLAIN_CHARACTER = f"(?:[A-Za-z0-9_~-]|{_ESCAPE.format(slash='')})"
+_PLAIN_SEGMENT = rf"(?:\.{{0,2}}{_PLAIN_CHARACTER}(?:{_PLAIN_CHARACTER}|\.)*|\.{{3}}(?:{_PLAIN_CHARACTER}|\.)*)"
+PLAIN_S3_PATH = f"/(?:{_PLAIN_SEGMENT}/)*(?:{_PLAIN_SEGMENT})?"
+"""RE2, for full matches of an S3 path that every signer and every server reads alike."""
+
 _BLANKS = re.compile("[ \t]+")
 # Other headers may be changed by any hop between the signature and the service.
 _SIGNABLE = frozenset({"content-md5", "content-type"})
@@ -122,15 +128,14 @@ def canonical_headers(headers: Iterable[tuple[str, str]], own: Iterable[tuple[st
             raise ValueError(f"the value of header {name} has a control character, so it cannot be signed")
         text = (_BLANKS.sub(" ", value) if "  " in value or "\t" in value else value).strip(" ")
         merged[low] = f"{merged[low]},{text}" if low in merged else text
-    names = sorted(merged)
-    return "".join([f"{name}:{merged[name]}\n" for name in names]), ";".join(names)
+    lines = sorted(merged.items())
+    return "".join([f"{name}:{value}\n" for name, value in lines]), ";".join([name for name, _ in lines])
 
 
 def signable_headers(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Those of a client's headers that a gateway should sign: ``x-amz-*``, which S3 demands, and what the body is."""
-    return tuple(
-        (name, value) for name, value in headers if (low := name.lower()).startswith("x-amz-") or low in _SIGNABLE
-    )
+    found = [header for header in headers if (low := header[0].lower()).startswith("x-amz-") or low in _SIGNABLE]
+    return tuple(found)
 
 
 def canonical_request(method: str, uri: str, query: str, header_block: str, signed_headers: str, payload: str) -> str:

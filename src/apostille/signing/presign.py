@@ -5,7 +5,6 @@ Source: "Authenticating Requests: Using Query Parameters" in the Amazon S3 API R
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -18,6 +17,7 @@ from apostille.signing.sigv4 import (
     SigningKeys,
     amz_date,
     given_headers,
+    sign_text,
     signed_input,
     string_to_sign,
 )
@@ -101,7 +101,7 @@ def presign(
     payload = UNSIGNED_PAYLOAD if s3 else request.payload_hash
     target, canonical_request, names = signed_input(replace(request, query=query, payload_hash=payload), service, [])
     text = string_to_sign(ALGORITHM, stamp, scope, canonical_request)
-    signature = hmac.digest(key, text.encode(), "sha256").hex()
+    signature = sign_text(key, text)
     return Presigned(
         target=f"{target}&X-Amz-Signature={signature}",
         canonical_request=canonical_request,

@@ -1,4 +1,4 @@
-"""One thing that is wrong with one resource."""
+"""One thing that is wrong with one resource, or worth knowing of it."""
 
 from __future__ import annotations
 
@@ -51,3 +51,12 @@ class Finding:
         what = " ".join(part for part in (str(self.ref or ""), field_text(self.problem.at)) if part)
         message = f"{self.problem.message} [{self.problem.reason}, {self.effect}]"
         return ": ".join(part for part in (str(self.origin), what, message) if part)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What a resource means, in lines for people. Nothing is wrong with it: no finding, and no part of its approval."""
+
+    ref: Ref
+    origin: Origin
+    lines: tuple[str, ...]

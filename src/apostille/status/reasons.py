@@ -21,6 +21,7 @@ class Reason(StrEnum):
     NOTHING_SELECTED = "NothingSelected"  # a policy or table that applies to nothing
     DUPLICATE = "Duplicate"  # the same kind, namespace and name written twice
     UNSAFE = "Unsafe"  # allowed by Gloo, refused here, with the safe way in the message
+    UNGUARDED = "Unguarded"  # it lends out what is worth a guard, and there is none
     NO_EFFECT = "NoEffect"  # accepted, and means nothing outside a service mesh
     REJECTED_BY_ENVOY = "RejectedByEnvoy"
     STALE = "Stale"  # the source is broken; what was last read from it is served
@@ -35,7 +36,8 @@ class Effect(StrEnum):
     PARTIAL = "Partial"  # the rest of the resource works
     IGNORED = "Ignored"  # traffic flows, the setting is absent; never for a guard
     STALE = "Stale"  # the last good state is served
+    AS_WRITTEN = "AsWritten"  # all of it works; perhaps more than its author meant
 
     @property
     def is_warning(self) -> bool:
-        return self is Effect.IGNORED
+        return self in (Effect.IGNORED, Effect.AS_WRITTEN)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from apostille.base.refs import Origin, Ref
-from apostille.status.problem import Finding
+from apostille.status.problem import Finding, Note
 from apostille.status.reasons import Effect, Reason
 
 
@@ -35,6 +35,7 @@ class Report:
 
     statuses: tuple[ResourceStatus, ...]
     loose: tuple[Finding, ...]
+    notes: tuple[Note, ...] = ()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -47,7 +48,9 @@ class Report:
         return any(not finding.is_warning for finding in self.findings)
 
 
-def compile_report(resources: Iterable[tuple[Ref, Origin]], findings: Iterable[Finding]) -> Report:
+def compile_report(
+    resources: Iterable[tuple[Ref, Origin]], findings: Iterable[Finding], notes: Iterable[Note] = ()
+) -> Report:
     by_ref: dict[Ref, list[Finding]] = defaultdict(list)
     loose: list[Finding] = []
     for finding in dict.fromkeys(findings):
@@ -69,6 +72,7 @@ def compile_report(resources: Iterable[tuple[Ref, Origin]], findings: Iterable[F
             for ref in sorted(origins)
         ),
         loose=tuple(sorted(loose, key=_place)),
+        notes=tuple(sorted(notes, key=lambda note: (note.origin, note.ref))),
     )
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import pytest
@@ -24,6 +24,7 @@ CONFIG = AwsSigV4Config(
     payload="AUTO",
     body_limit=1024,
     unsigned_over_plain=False,
+    correct_clock=False,
     source=StaticSource(access_key="unused", secret_key=SecretText("unused")),
     allowed=EVERYTHING,
 )
@@ -40,15 +41,24 @@ class FixedClock:
         return 0.0
 
 
+@dataclass(frozen=True)
+class FixedUpstream:
+    skew: timedelta = timedelta(0)
+
+
 @dataclass
 class FixedCredentials:
     """Gives what it was told to, and remembers for whom."""
 
     outcome: Credentials | CredentialsUnavailable = CREDENTIALS
     consumers: list[str | None] = field(default_factory=list)
+    doubts: int = 0
 
     def lease(self, source: Source, /) -> FixedCredentials:
         return self
+
+    def doubt(self) -> None:
+        self.doubts += 1
 
     async def get(self, consumer: str | None = None) -> Credentials:
         self.consumers.append(consumer)
@@ -60,7 +70,7 @@ class FixedCredentials:
 async def sign(
     request: OutboundRequest, config: AwsSigV4Config = CONFIG, credentials: FixedCredentials | None = None
 ) -> Signed | Deny:
-    tools = SignerTools(clock=FixedClock(), credentials=credentials or FixedCredentials())
+    tools = SignerTools(clock=FixedClock(), credentials=credentials or FixedCredentials(), upstream=FixedUpstream())
     return await KIND.start(config, tools).sign(request)
 
 
@@ -167,7 +177,7 @@ async def test_the_consumer_is_told_to_the_credentials() -> None:
 async def test_an_explanation_shows_the_steps_and_no_session_token() -> None:
     token = "FwoGZXIvYXdzEXAMPLETOKEN"
     credentials = FixedCredentials(replace(CREDENTIALS, session_token=SecretText(token)))
-    signer = KIND.start(CONFIG, SignerTools(clock=FixedClock(), credentials=credentials))
+    signer = KIND.start(CONFIG, SignerTools(clock=FixedClock(), credentials=credentials, upstream=FixedUpstream()))
     explained = await signer.explain(GET)
     assert not isinstance(explained, Deny)
     assert [title for title, _ in explained] == ["canonical request", "string to sign", "request"]
@@ -242,3 +252,20 @@ async def test_a_declared_hash_may_be_in_capitals() -> None:
 def test_two_copy_sources_are_refused() -> None:
     request = replace(GET, headers={"x-amz-copy-source": "example-bucket/team/b,another-bucket/secret"})
     assert find_refusal(READS, request, "/team/a") == "copy_source_not_allowed"
+
+
+async def test_requests_are_dated_by_the_services_clock_only_where_the_author_wants_that() -> None:
+    ahead = SignerTools(
+        clock=FixedClock(), credentials=FixedCredentials(), upstream=FixedUpstream(skew=timedelta(minutes=20))
+    )
+    for correct_clock, expected in ((False, "20240425T120000Z"), (True, "20240425T122000Z")):
+        signed = await KIND.start(replace(CONFIG, correct_clock=correct_clock), ahead).sign(GET)
+        assert isinstance(signed, Signed)
+        assert dict(signed.headers)["x-amz-date"] == expected
+
+
+async def test_credentials_that_the_service_refused_are_doubted() -> None:
+    credentials = FixedCredentials()
+    signer = KIND.start(CONFIG, SignerTools(clock=FixedClock(), credentials=credentials, upstream=FixedUpstream()))
+    signer.refused()
+    assert credentials.doubts == 1

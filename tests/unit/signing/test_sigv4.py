@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hmac
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
@@ -18,6 +19,7 @@ from apostille.signing.sigv4 import (
     amz_date,
     derive_key,
     sign,
+    sign_text,
 )
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -108,9 +110,12 @@ def test_the_same_place_and_day_gives_the_key_that_was_derived() -> None:
     keys = SigningKeys()
     first = keys.get(WHO, "20150830", "us-east-1", "iam")
     assert keys.get(WHO, "20150830", "us-east-1", "iam") is first
-    assert first[0] == derive_key(WHO.secret_key, Scope(date="20150830", region="us-east-1", service="iam"))
+    derived = derive_key(WHO.secret_key, Scope(date="20150830", region="us-east-1", service="iam"))
     # The example of "Deriving the signing key" in AWS's documentation.
-    assert first[0].hex() == "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9"
+    assert derived.hex() == "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9"
+    # A key that has signed signs the next text as if it were the first.
+    for text in ("one", "two"):
+        assert sign_text(first[0], text) == hmac.digest(derived, text.encode(), "sha256").hex()
 
 
 def test_a_rotated_secret_of_the_same_key_id_gets_its_own_key() -> None:
