@@ -18,6 +18,8 @@ from apostille.demo.bucket import Bucket, start_bucket
 from apostille.demo.certificates import make_authority
 from apostille.demo.recorder import Recorded, Recorder, start_recorder
 from tests.e2e.gateway import Run, gateway
+from tests.e2e.signing_meddler import Meddler
+from tests.e2e.signing_service import Issuer, Keys
 from tests.e2e.stand_ins import BUCKET, BUCKET_HOST, CAKE
 from tests.e2e.wire import Message, ask, emit_request
 
@@ -27,6 +29,8 @@ REFERENCE = "reference-bucket"
 REGION = "eu-west-1"
 API_KEY = ("api-key", "demo-key-0001")
 ONE = "plain/one.txt"
+# The judge takes any, but it has to be signed.
+SESSION_TOKEN = "session/token+of==a-container"
 
 Headers = Sequence[tuple[str, str]]
 
@@ -92,7 +96,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def signing_scene(folder: Path) -> AsyncIterator[Scene]:
+async def signing_scene(folder: Path, *, meddler: Meddler | None = None) -> AsyncIterator[Scene]:
+    """`meddler` stands between the recorder and the bucket: what is on record is what the gateway sent."""
     async with AsyncExitStack() as stack:
         bucket = await start_bucket(folder / "bucket")
         stack.push_async_callback(bucket.stop)
@@ -103,7 +108,10 @@ async def signing_scene(folder: Path) -> AsyncIterator[Scene]:
         await bucket.put_object(REFERENCE, "private.txt", b"private")
         authority = make_authority(folder / "ca")
         certificate = authority.issue(BUCKET_HOST, f"s3.{REGION}.amazonaws.com")
-        recorder = await stack.enter_async_context(start_recorder("127.0.0.1", bucket.port, certificate))
+        port = bucket.port
+        if meddler is not None:
+            port = await stack.enter_async_context(meddler.before(bucket.port))
+        recorder = await stack.enter_async_context(start_recorder("127.0.0.1", port, certificate))
 
         manifests = folder / "manifests"
         manifests.mkdir()
@@ -112,7 +120,10 @@ async def signing_scene(folder: Path) -> AsyncIterator[Scene]:
         secrets = {"aws": right, "rotated": right, "wrong": (bucket.access_key, "of-somebody-else")}
         for name, keys in secrets.items():
             (manifests / f"{name}.yaml").write_text(aws_secret(name, *keys, AWS_SPELLING))
-        run = await stack.enter_async_context(gateway(manifests, ca=authority.roots))
+        container = Keys(access_key=right[0], secret_key=right[1], token=SESSION_TOKEN)
+        issuer = await stack.enter_async_context(Issuer(make=lambda _ends: container))
+        issuer.life = 3600.0
+        run = await stack.enter_async_context(gateway(manifests, ca=authority.roots, env=issuer.environment))
         yield Scene(run=run, manifests=manifests, bucket=bucket, recorder=recorder, token=await _token(bucket))
 
 

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import base64
-import os
-import secrets
-import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.canaries import KEPT, Canaries, files, pages, processes
 from tests.e2e.gateway import Run, gateway, start_run
 from tests.e2e.stage import key_secret, tell
 from tests.e2e.stand_ins import StandIns, stand_ins
 from tests.e2e.wire import ask, emit_request
 
 MANIFESTS = Path(__file__).with_name("canaries.yaml")
-# Where secrets are meant to be kept; for its owner alone.
-KEPT = "last-good.json"
-ENVOY_PAGES = ("/config_dump?include_eds", "/stats", "/clusters?format=json", "/listeners", "/server_info", "/runtime")
 _POLICY = """\
 apiVersion: security.policy.gloo.solo.io/v2
 kind: ExtAuthPolicy
@@ -50,25 +44,6 @@ BROKEN = {
 }
 
 
-class Canaries:
-    """Made when asked for; each can be told from all the others."""
-
-    def __init__(self) -> None:
-        self._values: dict[str, str] = {}
-
-    def __getitem__(self, name: str) -> str:
-        return self._values.setdefault(name, f"canary{secrets.token_hex(12)}")
-
-    def found_in(self, content: bytes) -> list[str]:
-        """The names of those that are in there, plain or in base64."""
-        return [name for name, value in self._values.items() if any(form in content for form in _forms(value))]
-
-
-def _forms(value: str) -> Iterator[bytes]:
-    yield value.encode()
-    yield base64.b64encode(value.encode())[:-4]
-
-
 @pytest.fixture
 def canaries() -> Canaries:
     return Canaries()
@@ -90,7 +65,7 @@ async def test_no_secret_is_found_outside_its_place(tmp_path: Path, canaries: Ca
         async with gateway(manifests, workers=2, env=env) as run:
             answers = await _make_requests(run, cast, canaries)
             await _break_manifests(run, manifests, canaries)
-            places = {**answers, **await _pages(run), **_processes(run), **_files(run.state)}
+            places = {**answers, **await pages(run), **processes(run, workers=2), **files(run.state)}
             assert await run.stop() == 0
             places |= {"standard output": run.out.raw, "standard error": run.err.raw}
     tell(f"{len(places)} places looked at")
@@ -159,30 +134,3 @@ async def _break_manifests(run: Run, manifests: Path, canaries: Canaries) -> Non
             lambda line, file=file: line.get("event") == "configuration.finding" and file in line["finding"],  # type: ignore[misc]
             since=since,
         )
-
-
-async def _pages(run: Run) -> dict[str, bytes]:
-    pages = {path: (await run.page(path))[1].encode() for path in ("/metrics", "/status", "/readyz", "/healthz")}
-    return pages | {f"Envoy's {path}": (await run.envoy_page(path)).encode() for path in ENVOY_PAGES}
-
-
-def _processes(run: Run) -> dict[str, bytes]:
-    found = {"command line of run": Path(f"/proc/{run.process.pid}/cmdline").read_bytes()}
-    for name in ("control-plane", "auth-0", "auth-1", "envoy"):
-        folder = Path("/proc") / str(run.pid(name))
-        found[f"command line of {name}"] = (folder / "cmdline").read_bytes()
-        found[f"environment of {name}"] = (folder / "environ").read_bytes()
-        assert found[f"environment of {name}"]
-    return found
-
-
-def _files(state: Path) -> dict[str, bytes]:
-    """The files of the state folder; nobody but the owner may have a right to anything in it."""
-    found = {}
-    for path in (state, *state.rglob("*")):
-        mode = path.lstat().st_mode
-        assert stat.S_IMODE(mode) & 0o077 == 0, (path, oct(mode))
-        assert path.lstat().st_uid == os.getuid()
-        if stat.S_ISREG(mode):
-            found[path.name] = path.read_bytes()
-    return found

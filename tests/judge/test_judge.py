@@ -1,4 +1,7 @@
-"""A judge that accepts everything proves nothing: what it must refuse, though it accepts the same request untouched."""
+"""A judge that accepts everything proves nothing: what it must refuse, though it accepts the same request untouched.
+
+The twelve tamperings are in ``test_tampering``; what is refused besides is here.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,9 @@ HOST = f"{BUCKET}.s3.eu-west-1.amazonaws.com"
 def signed(judge: Judge, python_signer: ModuleType) -> Callable[..., Sent]:
     """Make a request and sign it, well unless told otherwise."""
 
-    def make(
-        *, target: str = "/cake.json", region: str = "eu-west-1", age: timedelta = timedelta(), **credentials: str
-    ) -> Sent:
+    def make(*, target: str = "/cake.json", age: timedelta = timedelta(), **credentials: str) -> Sent:
         given = {"key_id": judge.bucket.access_key, "secret": judge.bucket.secret_key.reveal(), **credentials}
-        config = python_signer.Config(method="GET", path=target, host=HOST, region=region, service="s3")
+        config = python_signer.Config(method="GET", path=target, host=HOST, region="eu-west-1", service="s3")
         headers = python_signer.sign(config, python_signer.Credentials(**given), datetime.now(UTC) - age)
         return Sent(target=target, host=HOST, headers=headers)
 
@@ -56,16 +57,7 @@ def move_date(sent: Sent) -> Sent:
     return sent.with_header("x-amz-date", moved.strftime("%Y%m%dT%H%M%SZ"))
 
 
-TAMPERED: dict[str, tuple[Callable[[Sent], Sent], int, bytes]] = {
-    "signature": (flip_signature, 403, b"SignatureDoesNotMatch"),
-    "path": (lambda sent: replace(sent, target="/other.json"), 403, b"SignatureDoesNotMatch"),
-    "query added": (lambda sent: replace(sent, target="/cake.json?a=b"), 403, b"SignatureDoesNotMatch"),
-    "method": (lambda sent: replace(sent, method="DELETE"), 403, b"SignatureDoesNotMatch"),
-    "host of another bucket": (
-        lambda sent: replace(sent, host="other-bucket.s3.eu-west-1.amazonaws.com"),
-        403,
-        b"SignatureDoesNotMatch",
-    ),
+FURTHER: dict[str, tuple[Callable[[Sent], Sent], int, bytes]] = {
     "host by another name": (
         lambda sent: replace(sent, host="localhost", target=f"/{BUCKET}/cake.json"),
         403,
@@ -86,25 +78,17 @@ TAMPERED: dict[str, tuple[Callable[[Sent], Sent], int, bytes]] = {
 }
 
 
-@pytest.mark.parametrize("name", TAMPERED)
-async def test_the_judge_refuses_what_was_changed_after_signing(
+@pytest.mark.parametrize("name", FURTHER)
+async def test_the_judge_refuses_further_changes_after_signing(
     judge: Judge, signed: Callable[..., Sent], name: str
 ) -> None:
-    tamper, status, code = TAMPERED[name]
+    tamper, status, code = FURTHER[name]
     good = signed()
     assert (await judge.ask(good)).status == 200
     judgement = await judge.ask(tamper(good))
     assert judgement.status == status
     assert code in judgement.body
     assert CAKE not in judgement.body
-
-
-async def test_the_judge_refuses_a_changed_query(judge: Judge, signed: Callable[..., Sent]) -> None:
-    good = signed(target="/cake.json?a=b")
-    assert (await judge.ask(good)).status == 200
-    judgement = await judge.ask(replace(good, target="/cake.json?a=c"))
-    assert judgement.status == 403
-    assert b"SignatureDoesNotMatch" in judgement.body
 
 
 async def test_after_a_delete_that_was_refused_the_object_is_still_there(
@@ -114,23 +98,10 @@ async def test_after_a_delete_that_was_refused_the_object_is_still_there(
     assert (await judge.ask(signed())).body == CAKE
 
 
-@pytest.mark.parametrize(
-    ("wrong", "status", "code"),
-    [
-        ({"secret": "wrong"}, 403, b"SignatureDoesNotMatch"),
-        ({"key_id": "AKIAI44QH8DHBEXAMPLE"}, 403, b"SignatureDoesNotMatch"),
-        ({"region": "us-east-1"}, 400, b"AuthorizationHeaderMalformed"),
-        ({"age": timedelta(minutes=16)}, 403, b"RequestTimeTooSkewed"),
-        ({"age": timedelta(minutes=-16)}, 403, b"RequestTimeTooSkewed"),
-    ],
-    ids=["secret", "access key", "region", "old date", "future date"],
-)
-async def test_the_judge_refuses_what_was_signed_wrongly(
-    judge: Judge, signed: Callable[..., Sent], wrong: dict[str, object], status: int, code: bytes
-) -> None:
-    judgement = await judge.ask(signed(**wrong))
-    assert judgement.status == status
-    assert code in judgement.body
+async def test_the_judge_refuses_an_access_key_it_does_not_know(judge: Judge, signed: Callable[..., Sent]) -> None:
+    judgement = await judge.ask(signed(key_id="AKIAI44QH8DHBEXAMPLE"))
+    assert judgement.status == 403
+    assert b"SignatureDoesNotMatch" in judgement.body
     assert CAKE not in judgement.body
 
 

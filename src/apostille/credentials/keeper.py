@@ -159,15 +159,16 @@ class Keeper:
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience):
                     await self._attempted.wait()
-        return self.current(self._clock.now())
+            now = self._clock.now()
+        return self.current(now)
 
-    def doubt(self, credentials: Credentials) -> None:
-        """The upstream refused these: fetch again soon, if they are still the ones held. Nothing is thrown away by it.
+    def doubt(self) -> None:
+        """The upstream refused what is held: fetch again soon. Nothing is thrown away by it.
 
         Does nothing where there is nothing to fetch again, as with static keys.
         """
         moment = self._clock.monotonic()
-        if self._due is None or self._held is None or self._held.credentials != credentials:
+        if self._due is None or self._held is None:
             return
         if self._failures or (self._doubted is not None and moment - self._doubted < _LEAST_DOUBT):
             return

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from apostille.base.clock import Clock
 from apostille.credentials import aws
+from apostille.credentials.environment import Environment
 from apostille.credentials.fetched import CredentialsUnavailable, Fetched, FetchError, Reason
 from apostille.credentials.keeper import PATIENCE, Jitter, Keeper, KeeperReport, Pause, State, wait_for_event
 from apostille.credentials.offload import run_in_thread
@@ -65,10 +66,12 @@ class Lease:
         """As `Keeper.current`."""
         return self._entry.keeper(consumer).current(now)
 
-    def doubt(self, credentials: Credentials, consumer: str | None = None) -> None:
-        """As `Keeper.doubt`."""
-        with suppress(CredentialsUnavailable):
-            self._entry.keeper(consumer).doubt(credentials)
+    def doubt(self) -> None:
+        """As `Keeper.doubt`. Credentials taken for each consumer are left to their term: nobody has said whose were
+        refused, and fetching them all would be a storm."""
+        if not needs_consumer(self._entry.source):
+            for keeper in self._entry.keepers():
+                keeper.doubt()
 
     def close(self) -> None:
         """Gives it back, at the next turn of the event loop. Harmless the second time."""
@@ -88,7 +91,7 @@ class Keepers:
         jitter: Jitter = random.uniform,
         pause: Pause = wait_for_event,
     ) -> None:
-        self._clock, self._environ, self._capacity = clock, dict(environ), capacity
+        self._clock, self._environ, self._capacity = clock, Environment(environ), capacity
         self._jitter, self._pause = jitter, pause
         self._entries: dict[Source, _Entry] = {}
         self._slots = asyncio.Semaphore(_SLOTS)

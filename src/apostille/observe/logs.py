@@ -23,7 +23,7 @@ def start_logs(*, debug: bool = False) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks if not terminal else structlog.processors.format_exc_info,
+            structlog.processors.format_exc_info if terminal else _tracebacks,
             _redact,
             renderer,
         ],
@@ -32,6 +32,10 @@ def start_logs(*, debug: bool = False) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+
+
+# Without local variables, which structlog shows unless told otherwise: they hold manifests, keys and environments.
+_tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 
 
 # The event dictionary of structlog is untyped by its own contract.

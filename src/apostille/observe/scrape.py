@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -28,11 +29,23 @@ async def scrape_gateway(own: CollectorRegistry, sockets: Path, workers: int) ->
     return await scrape(own, fetches, admin.prometheus)
 
 
-async def _fetch(socket: Path) -> str:
+async def fetch_credentials(sockets: Path, workers: int) -> list[Mapping[str, object]]:
+    """How the outbound credentials of each auth worker stand; who does not answer is left out."""
+    names = [f"auth-{index}" for index in range(workers)]
+    answers = await asyncio.gather(*(_ask(partial(_fetch, sockets / f"{name}.sock", "/credentials")) for name in names))
+    return [
+        {"worker": name, **report}
+        for name, answer in zip(names, answers, strict=True)
+        if answer is not None
+        for report in json.loads(answer)
+    ]
+
+
+async def _fetch(socket: Path, page: str = "/metrics") -> str:
     timeout = aiohttp.ClientTimeout(total=_SECONDS)
     async with (
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket)), timeout=timeout) as session,
-        session.get("http://auth/metrics") as answer,
+        session.get(f"http://auth{page}") as answer,
     ):
         return await answer.text()
 

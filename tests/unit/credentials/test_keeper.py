@@ -286,8 +286,7 @@ async def test_no_second_fetch_joins_one_that_hangs_and_its_late_result_counts(
 async def test_held_credentials_without_an_end_are_never_fetched(clock: FakeClock, stage: Stage) -> None:
     script = Script(clock)
     keeper = stage(script, held=fetched(clock, "AKIASTATIC", None))
-    held = keeper.current(clock.now())
-    keeper.doubt(held)
+    keeper.doubt()
     clock.advance(1000 * HOUR)
     assert (await keeper.get()).access_key == "AKIASTATIC"
     assert keeper.close() is None
@@ -374,21 +373,20 @@ async def test_doubted_credentials_are_fetched_again_but_kept_meanwhile(
     await naps.next()
     first = keeper.current(clock.now())
     script.gate.clear()
-    keeper.doubt(first)
+    keeper.doubt()
     assert keeper.current(clock.now()) == first
     script.gate.set()
     await naps.next()
     second = keeper.current(clock.now())
     assert second.access_key == "AKIA2"
 
-    # Not those that are held any more, and then again too soon.
-    keeper.doubt(first)
-    keeper.doubt(second)
+    # Again, too soon.
+    keeper.doubt()
     for _ in range(5):
         await asyncio.sleep(0)
     assert script.begun == 2
     clock.advance(5)
-    keeper.doubt(second)
+    keeper.doubt()
     await naps.next()
     assert script.begun == 3
 

@@ -226,7 +226,7 @@ async def test_the_keys_of_a_rotated_profile_are_taken_up(world: World, tmp_path
     assert await world.naps.next() == 5.0
 
     file.write_text("[s3]\naws_access_key_id = AKIA2\naws_secret_access_key = s2\n")
-    lease.doubt(lease.current(world.clock.now()))
+    lease.doubt()
     await world.naps.next()
     assert lease.current(world.clock.now()).access_key == "AKIA2"
 
