@@ -7,12 +7,12 @@ the client.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
-from apostille.auth.chain import ChainResult
-from apostille.auth.contract import Allow, AuthRequest, Deny
+from apostille.auth.chain import ChainResult, Passed, Refused
+from apostille.auth.contract import AuthRequest, Deny
 from apostille.base.check import (
     CARRIED_STATUSES,
     CHECK_PREFIX,
@@ -36,80 +36,120 @@ REQUEST_ID_HEADER = "x-request-id"
 # The status that a 5xx travels as; see CARRIED_STATUSES.
 _CARRIER = 403
 
+# In place of a value beyond ASCII, which the web server leaves out together with its name. A step must see that the
+# client sent the header: it may have to refuse it. No header can carry this one, so it is neither signed nor passed on.
+UNREADABLE = "\udcff"
+
 # How Envoy writes a header that is not there.
 _ABSENT = "-"
-# Of the check request itself: Envoy writes a length of 0 here whatever the client's body is.
-_FRAMING = frozenset({"content-length", "transfer-encoding"})
 _REQUEST_ID_MAX = 128
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class Check:
-    """One question: which program, for which route, about which request (its body aside)."""
+    """One question: which program, for which route, about which request (its body aside).
+
+    `bodiless`: nothing stands behind the question's head. Not frozen, because writing each field of a frozen value
+    costs several times as much, and one of these is made for each request.
+    """
 
     program: str
     route: str
     request_id: str
-    request: AuthRequest
+    bodiless: bool
+    method: str
+    path: str
+    headers: dict[str, str]
+    body_complete: bool
+    length: int | None
+    chunked: bool
+
+    def request(self, body: bytes | None) -> AuthRequest:
+        return AuthRequest(
+            method=self.method,
+            path=self.path,
+            headers=self.headers,
+            body=body,
+            body_complete=self.body_complete,
+            length=self.length,
+            chunked=self.chunked,
+        )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(NamedTuple):
     status: int
     headers: list[tuple[str, str]]
     body: str = ""
 
 
-def parse_check(method: str, path: str, query: str, items: Iterable[tuple[str, str]]) -> Check:
+def parse_check(
+    method: str, path: str, query: str, items: Sequence[tuple[str, str]], names: Sequence[str] = ()
+) -> Check:
     """`path` as the web server gives it, ``/check`` included. It is percent-decoded there, so the client's own spelling
-    is taken from PATH_HEADER, which Envoy sets; without that header the decoded one has to do."""
-    ours: dict[str, str] = {}
-    headers: dict[str, str] = {}
-    for raw_name, value in items:
-        name = raw_name.lower()
-        if name.startswith(OUR_HEADERS_PREFIX):
-            # Envoy sets each of these once. Should there be two, one of them is forged, and neither is believed.
-            ours[name] = value if name not in ours else ""
-        elif name in headers:
-            headers[name] += ("; " if name == "cookie" else ",") + value
-        elif name not in _FRAMING:
-            headers[name] = value
-    spelled = ours.get(PATH_HEADER) or (path.removeprefix(CHECK_PREFIX) or "/") + (f"?{query}" if query else "")
-    return Check(
-        program=ours.get(PROGRAM_HEADER, ""),
-        route=ours.get(ROUTE_HEADER, ""),
+    is taken from PATH_HEADER, which Envoy sets; without that header the decoded one has to do. The names of `items` are
+    in lower case, as RSGI promises. `names`: of all headers, those too whose value the web server cannot read."""
+    headers = dict(items)
+    if len(headers) != len(items):
+        headers = _joined(items)
+    if len(headers) < len(names):
+        for name in names:
+            if not name.startswith(OUR_HEADERS_PREFIX):
+                headers.setdefault(name, UNREADABLE)
+    take = headers.pop
+    spelled = take(PATH_HEADER, "") or (path.removeprefix(CHECK_PREFIX) or "/") + (f"?{query}" if query else "")
+    check = Check(
+        program=take(PROGRAM_HEADER, ""),
+        route=take(ROUTE_HEADER, ""),
         request_id=headers.get(REQUEST_ID_HEADER, "")[:_REQUEST_ID_MAX],
-        request=AuthRequest(
-            method=method,
-            path=spelled,
-            headers=headers,
-            body_complete=headers.pop(PARTIAL_HEADER, None) == "false",
-            length=_length(ours.get(LENGTH_HEADER)),
-            chunked=ours.get(ENCODING_HEADER, _ABSENT) != _ABSENT,
-        ),
+        # Its length is said of the question itself: Envoy writes 0 here where it sends no body along, whatever the
+        # client's is. The client's own length stands in LENGTH_HEADER.
+        bodiless=take("content-length", None) == "0",
+        method=method,
+        path=spelled,
+        headers=headers,
+        body_complete=take(PARTIAL_HEADER, None) == "false",
+        length=_length(take(LENGTH_HEADER, _ABSENT)),
+        chunked=take(ENCODING_HEADER, _ABSENT) != _ABSENT,
     )
+    take("transfer-encoding", None)
+    for name in [name for name in headers if name.startswith(OUR_HEADERS_PREFIX)]:
+        del headers[name]
+    return check
 
 
-def _length(written: str | None) -> int | None:
-    return int(written) if written is not None and written.isascii() and written.isdigit() else None
+def _joined(items: Iterable[tuple[str, str]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in items:
+        if name not in headers:
+            headers[name] = value
+        elif name.startswith(OUR_HEADERS_PREFIX):
+            # Envoy sets each of these once. Should there be two, one of them is forged, and neither is believed.
+            headers[name] = ""
+        else:
+            headers[name] += ("; " if name == "cookie" else ",") + value
+    return headers
+
+
+def _length(written: str) -> int | None:
+    return int(written) if written.isascii() and written.isdigit() else None
 
 
 def emit_answer(result: ChainResult) -> Answer:
     """Header names and values were checked by the chain."""
-    match result.verdict:
-        case Allow() as allow:
-            headers = list(allow.set_headers)
+    match result:
+        case Passed():
+            headers = [*result.set_headers]
             if result.remove:
                 headers.append((REMOVE_HEADER, ", ".join(result.remove)))
             if result.target is not None:
                 headers.append((TARGET_HEADER, result.target))
             if result.consumer and is_header_value(result.consumer):
                 headers.append((CONSUMER_HEADER, result.consumer))
-            return Answer(status=200, headers=headers)
-        case Deny() as deny:
-            return _emit_denial(deny, result.consumer)
+            return Answer(200, headers)
+        case Refused():
+            return _emit_denial(result.denial, result.consumer)
         case _:
-            assert_never(result.verdict)
+            assert_never(result)
 
 
 def _emit_denial(deny: Deny, consumer: str | None) -> Answer:
@@ -118,6 +158,6 @@ def _emit_denial(deny: Deny, consumer: str | None) -> Answer:
         # For the access log; Envoy keeps it from the client.
         headers.append((CONSUMER_HEADER, consumer))
     if deny.status < 500:
-        return Answer(status=deny.status, headers=headers, body=deny.body)
+        return Answer(deny.status, headers, deny.body)
     true_status = deny.status if deny.status in CARRIED_STATUSES else 500
-    return Answer(status=_CARRIER, headers=[*headers, (STATUS_HEADER, str(true_status))], body=deny.body)
+    return Answer(_CARRIER, [*headers, (STATUS_HEADER, str(true_status))], deny.body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 
 import aiohttp
@@ -123,6 +124,10 @@ class Signer(Protocol):
         """How `sign` comes to its result, as titled texts for people; what could be used by itself is masked."""
         ...
 
+    def refused(self) -> None:
+        """The destination has refused what this signer put on a request: its credentials may have been revoked."""
+        ...
+
 
 class KeyRings(Protocol):
     def find(self, ring: str, key: str, /) -> Key | None:
@@ -154,10 +159,23 @@ class CredentialLease(Protocol):
         """
         ...
 
+    def doubt(self) -> None:
+        """The destination refused them: fetch them again soon, and keep those held meanwhile."""
+        ...
+
 
 class CredentialSources(Protocol):
     def lease(self, source: Source, /) -> CredentialLease:
         """Credentials of just this source, fetched and refreshed off the request path while the lease lives."""
+        ...
+
+
+class Upstream(Protocol):
+    """What is known of the destination that is signed for."""
+
+    @property
+    def skew(self) -> timedelta:
+        """How far its clock is ahead of ours; zero as long as nothing else is known."""
         ...
 
 
@@ -167,6 +185,7 @@ class SignerTools:
 
     clock: Clock
     credentials: CredentialSources
+    upstream: Upstream
 
 
 class SignerRunner(Protocol):

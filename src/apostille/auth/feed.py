@@ -1,4 +1,5 @@
-"""The auth worker's line to the control plane: programs and key rings by incremental xDS, kept when the line is cut.
+"""The auth worker's line to the control plane: programs, key rings and news of destinations by incremental
+xDS, kept when the line is cut.
 
 It must not know what a program means, nor the control plane's own modules: it shares the protocol with them.
 """
@@ -21,6 +22,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Delt
 from google.rpc.status_pb2 import Status
 
 from apostille.auth.codec import KEYRING_TYPE_URL, PROGRAM_TYPE_URL
+from apostille.auth.upstreams import UPSTREAM_TYPE_URL
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +46,8 @@ _LAST_LIMIT = 5.0
 
 
 class ProgramSink(Protocol):
-    """Where programs and key rings go. A put that raises ValueError leaves the older version in place; the text is
-    sent to the control plane and must hold no secret."""
+    """Where programs, key rings and news of destinations go. A put that raises ValueError leaves the older version in
+    place; the text is sent to the control plane and must hold no secret."""
 
     def put_program(self, name: str, body: bytes, /) -> None: ...
 
@@ -54,6 +56,10 @@ class ProgramSink(Protocol):
     def put_keyring(self, name: str, body: bytes, /) -> None: ...
 
     def drop_keyring(self, name: str, /) -> None: ...
+
+    def put_upstream(self, name: str, body: bytes, /) -> None: ...
+
+    def drop_upstream(self, name: str, /) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,9 +87,10 @@ class Feed:
     ) -> None:
         """`node` names this worker in the control plane's status. `jitter(low, high)` gives the seconds to wait."""
         self._socket, self._node, self._sleep, self._jitter = socket, node, sleep, jitter
-        # Key rings first: a program that finds its ring unknown refuses callers.
+        # Key rings before programs: a program that finds its ring unknown refuses callers.
         self._holdings: Mapping[str, _Holding] = {
             KEYRING_TYPE_URL: _Holding(type_url=KEYRING_TYPE_URL, put=sink.put_keyring, drop=sink.drop_keyring),
+            UPSTREAM_TYPE_URL: _Holding(type_url=UPSTREAM_TYPE_URL, put=sink.put_upstream, drop=sink.drop_upstream),
             PROGRAM_TYPE_URL: _Holding(type_url=PROGRAM_TYPE_URL, put=sink.put_program, drop=sink.drop_program),
         }
         self._answered = False

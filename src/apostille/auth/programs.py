@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from apostille.auth.codec import CodecError, parse_keyring, parse_program
-from apostille.auth.contract import AuthStep, Signer, SignerRunner, SignerTools, StepRunner, StepTools
+from apostille.auth.contract import (
+    AuthStep,
+    CredentialSources,
+    Signer,
+    SignerRunner,
+    SignerTools,
+    StepRunner,
+    StepTools,
+)
 from apostille.auth.keyrings import KeyRingStore
+from apostille.auth.upstreams import UpstreamStore, parse_news
+from apostille.base.clock import Clock
 from apostille.model.auth import Program
 from apostille.model.outbound import Outbound
 
@@ -18,17 +28,25 @@ class ProgramError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedProgram:
-    """`steps` run in this order. `removable`: request headers that go no further unless a step sets them itself."""
+    """`steps` run in this order. `removable`: request headers that go no further unless a step sets them itself.
+
+    What follows from these for every request alike is worked out once: `policy` as logs and metrics name it, `deadline`
+    in seconds, and `remove`, the removable headers in order.
+    """
 
     program: Program
     steps: tuple[tuple[str, AuthStep], ...]
     removable: frozenset[str]
     wants_body: bool
     signer: Signer | None = None
+    policy: str = field(init=False)
+    deadline: float = field(init=False)
+    remove: tuple[str, ...] = field(init=False)
 
-    @property
-    def policy(self) -> str:
-        return f"{self.program.policy.namespace}/{self.program.policy.name}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "policy", self.program.policy.short)
+        object.__setattr__(self, "deadline", self.program.deadline_ms / 1000)
+        object.__setattr__(self, "remove", tuple(sorted(self.removable)))
 
 
 def start_program(
@@ -53,15 +71,22 @@ def start_program(
 def _start_signer(outbound: Outbound, signing: Signing | None) -> Signer:
     if signing is None:
         raise LookupError("this worker has no integrations")
-    return signing.kinds[outbound.kind].start(outbound.config, signing.tools)
+    tools = SignerTools(
+        clock=signing.clock,
+        credentials=signing.credentials,
+        upstream=signing.upstreams.view(outbound.policy.short),
+    )
+    return signing.kinds[outbound.kind].start(outbound.config, tools)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signing:
-    """What this worker can put on requests."""
+    """What this worker can put on requests, and what it needs for it."""
 
     kinds: Mapping[str, SignerRunner]
-    tools: SignerTools
+    clock: Clock
+    credentials: CredentialSources
+    upstreams: UpstreamStore
 
 
 class Programs:
@@ -126,3 +151,20 @@ class Programs:
 
     def drop_keyring(self, name: str) -> None:
         self._keyrings.drop(name)
+
+    def put_upstream(self, name: str, data: bytes) -> None:
+        """News of the destination of the outbound policy `name`. Raises ProgramError."""
+        try:
+            news = parse_news(data)
+        except ValueError as error:
+            raise ProgramError(f"destination of {name!r}: {error}") from None
+        if self._signing is None or not self._signing.upstreams.put(name, news):
+            return
+        for started in self._programs.values():
+            outbound = started.program.outbound
+            if started.signer is not None and outbound is not None and outbound.policy.short == name:
+                started.signer.refused()
+
+    def drop_upstream(self, name: str) -> None:
+        if self._signing is not None:
+            self._signing.upstreams.drop(name)

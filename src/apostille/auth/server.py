@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import replace
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # public,
 from granian.server.embed import Server
 from prometheus_client import CollectorRegistry, generate_latest
 
-from apostille.auth.chain import ChainResult, run_chain
+from apostille.auth.chain import ChainResult, Passed, Refused, run_chain
 from apostille.auth.check import Answer, Check, emit_answer, parse_check
 from apostille.auth.contract import Deny
 from apostille.auth.decisions import ALLOW, BROKEN, DENY, Decision, DecisionLog, DecisionMetrics
@@ -27,7 +27,11 @@ INTERNAL_ERROR = "internal_error"
 
 
 class RsgiHeaders(Protocol):
-    def items(self) -> Iterable[tuple[str, str]]: ...
+    def items(self) -> Sequence[tuple[str, str]]:
+        """Without the headers whose value is not ASCII."""
+        ...
+
+    def keys(self) -> Sequence[str]: ...
 
 
 class RsgiScope(Protocol):
@@ -52,7 +56,8 @@ class RsgiProtocol(Protocol):
 
 
 class AuthService:
-    """``/check…`` answers Envoy, ``GET /metrics`` Prometheus, ``GET /healthz`` whoever asks; the rest is 404.
+    """``/check…`` answers Envoy, ``GET /metrics`` Prometheus, ``GET /credentials`` the status page, ``GET /healthz``
+    whoever asks; the rest is 404.
 
     `ready` is set once the server takes requests.
     """
@@ -65,26 +70,37 @@ class AuthService:
         metrics: DecisionMetrics,
         registry: CollectorRegistry,
         clock: Clock,
+        credentials: Callable[[], Sequence[Mapping[str, object]]],
     ) -> None:
+        """`credentials`: how each source of outbound credentials stands, as JSON objects without a secret."""
         self._programs = programs
         self._log = log
         self._metrics = metrics
         self._registry = registry
         self._clock = clock
+        self._credentials = credentials
         self.ready = asyncio.Event()
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.ready.set()
 
     async def __rsgi__(self, scope: RsgiScope, protocol: RsgiProtocol) -> None:
+        path = scope.path
         try:
             # The client's path always stands behind the prefix: no client can ask for the pages below.
-            if scope.path.startswith(CHECK_PREFIX):
-                _respond(protocol, await self._check(scope, protocol))
-            elif (scope.method, scope.path) == ("GET", "/metrics"):
+            if path.startswith(CHECK_PREFIX):
+                status, headers, body = await self._check(scope, path, protocol)
+                if body:
+                    protocol.response_str(status, headers, body)
+                else:
+                    protocol.response_empty(status, headers)
+            elif (scope.method, path) == ("GET", "/metrics"):
                 text = generate_latest(self._registry).decode()
                 protocol.response_str(200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], text)
-            elif (scope.method, scope.path) == ("GET", "/healthz"):
+            elif (scope.method, path) == ("GET", "/credentials"):
+                text = json.dumps(self._credentials())
+                protocol.response_str(200, [("content-type", "application/json")], text)
+            elif (scope.method, path) == ("GET", "/healthz"):
                 protocol.response_str(200, [("content-type", "text/plain")], "ok\n")
             else:
                 protocol.response_empty(404, [])
@@ -92,29 +108,58 @@ class AuthService:
             # Envoy has hung up (its own time limit, or the client left): nobody is there to answer.
             return
 
-    async def _check(self, scope: RsgiScope, protocol: RsgiProtocol) -> Answer:
+    async def _check(self, scope: RsgiScope, path: str, protocol: RsgiProtocol) -> Answer:
         began = self._clock.monotonic()
-        check = parse_check(scope.method, scope.path, scope.query_string, scope.headers.items())
+        headers = scope.headers
+        check = parse_check(scope.method, path, scope.query_string, headers.items(), headers.keys())
         policy = ""
+        result: ChainResult
         try:
             started = self._programs.find(check.program)
             if started is None:
-                result = ChainResult(verdict=Deny(status=503, reason=PROGRAM_UNKNOWN, broken=True))
+                result = Refused(denial=Deny(status=503, reason=PROGRAM_UNKNOWN, broken=True))
             else:
                 policy = started.policy
-                request = check.request
+                body: bytes | None = None
                 if started.wants_body:
-                    request = replace(request, body=await protocol())
-                result = await run_chain(started, request)
+                    # Even to wait for a body that is not there costs a turn of the event loop.
+                    body = b"" if check.bodiless else await protocol()
+                result = await run_chain(started, check.request(body))
         except ProtocolClosed:
             raise
         except Exception as error:  # noqa: BLE001 - a mistake of ours is an answer and a line in the log
             cause = type(error).__name__
-            result = ChainResult(verdict=Deny(status=503, reason=INTERNAL_ERROR, broken=True, cause=cause))
-        decision = _decision(check, policy, result, self._clock.monotonic() - began)
-        self._metrics.record(decision)
-        self._log.record(decision)
+            result = Refused(denial=Deny(status=503, reason=INTERNAL_ERROR, broken=True, cause=cause))
+        self._record(check, policy, result, self._clock.monotonic() - began)
         return emit_answer(result)
+
+    def _record(self, check: Check, policy: str, result: ChainResult, duration: float) -> None:
+        if isinstance(result, Passed):
+            verdict, status, reason, step, cause = ALLOW, 200, "", "", result.cause
+        else:
+            denial, step = result.denial, result.step
+            verdict = BROKEN if denial.broken else DENY
+            status, reason, cause = denial.status, denial.reason, denial.cause
+        self._metrics.record(policy, verdict, reason, duration, result.bypassed)
+        if verdict is ALLOW and not result.bypassed:
+            # No line, so nothing is put together for one.
+            return
+        self._log.record(
+            Decision(
+                verdict=verdict,
+                status=status,
+                reason=reason,
+                program=check.program,
+                policy=policy,
+                route=check.route,
+                step=step,
+                consumer=result.consumer or "",
+                bypassed=result.bypassed,
+                cause=cause or "",
+                request_id=check.request_id,
+                duration=duration,
+            )
+        )
 
 
 async def serve_auth(socket: Path, service: AuthService, stop: asyncio.Event) -> None:
@@ -144,29 +189,3 @@ async def serve_auth(socket: Path, service: AuthService, stop: asyncio.Event) ->
         if not serving.done():
             server.stop()  # type: ignore[no-untyped-call]  # granian has no annotations here
             await serving
-
-
-def _respond(protocol: RsgiProtocol, answer: Answer) -> None:
-    if answer.body:
-        protocol.response_str(answer.status, answer.headers, answer.body)
-    else:
-        protocol.response_empty(answer.status, answer.headers)
-
-
-def _decision(check: Check, policy: str, result: ChainResult, duration: float) -> Decision:
-    verdict = result.verdict
-    denied = verdict if isinstance(verdict, Deny) else None
-    return Decision(
-        verdict=ALLOW if denied is None else BROKEN if denied.broken else DENY,
-        status=200 if denied is None else denied.status,
-        reason="" if denied is None else denied.reason,
-        program=check.program,
-        policy=policy,
-        route=check.route,
-        step=result.step or "",
-        consumer=result.consumer or "",
-        bypassed=result.bypassed,
-        cause=verdict.cause or "",
-        request_id=check.request_id,
-        duration=duration,
-    )

@@ -24,3 +24,8 @@ STATUS_HEADER = "x-apostille-status"
 # its headers and reason. So a 5xx travels as 403, with the true one in STATUS_HEADER, and Envoy's local reply mapper
 # puts the true one back.
 CARRIED_STATUSES = (500, 501, 502, 503, 504)
+
+# The answer to a missing or unknown API key, whoever has looked: 401 with this reason and, in www-authenticate, these
+# words.
+KEY_REFUSED = "api_key_missing_or_invalid"
+CHALLENGE = "API key is missing or invalid"

@@ -14,7 +14,12 @@ class Ref:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind}/{self.namespace}/{self.name}"
+        return f"{self.kind}/{self.short}"
+
+    @property
+    def short(self) -> str:
+        """``namespace/name``, where the kind is clear."""
+        return f"{self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -10,13 +10,15 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from apostille.auth.client import open_session
-from apostille.auth.contract import SignerTools, StepTools
+from apostille.auth.contract import StepTools
 from apostille.auth.decisions import DecisionLog, DecisionMetrics, json_logger
 from apostille.auth.feed import Feed
 from apostille.auth.keyrings import KeyRingStore
 from apostille.auth.programs import Programs, Signing
 from apostille.auth.server import AuthService, serve_auth
+from apostille.auth.upstreams import UpstreamStore
 from apostille.base.clock import SystemClock
+from apostille.credentials.keeper import KeeperReport
 from apostille.credentials.keepers import Keepers
 from apostille.integrations import INTEGRATIONS
 from apostille.steps import STEPS
@@ -37,7 +39,10 @@ async def run_worker(
         tools = StepTools(clock=clock, keyrings=keyrings, http=http)
         keepers = Keepers(clock=clock, environ=environment, registry=registry)
         signing = Signing(
-            kinds={kind.name: kind for kind in INTEGRATIONS}, tools=SignerTools(clock=clock, credentials=keepers)
+            kinds={kind.name: kind for kind in INTEGRATIONS},
+            clock=clock,
+            credentials=keepers,
+            upstreams=UpstreamStore(),
         )
         programs = Programs({kind.name: kind for kind in STEPS}, tools, keyrings, signing)
         service = AuthService(
@@ -46,6 +51,7 @@ async def run_worker(
             metrics=DecisionMetrics(registry),
             registry=registry,
             clock=clock,
+            credentials=lambda: [describe_credentials(report) for report in keepers.reports()],
         )
         feed = Feed(xds_socket, programs, node=name)
         feeding = asyncio.create_task(feed.run(), name="feed")
@@ -58,3 +64,17 @@ async def run_worker(
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
             await keepers.close()
+
+
+def describe_credentials(report: KeeperReport) -> Mapping[str, object]:
+    """One source of credentials as JSON, for the status page."""
+    return {
+        "source": report.source,
+        "consumer": report.consumer,
+        "state": report.state.value,
+        "reason": None if report.reason is None else report.reason.value,
+        "expires": None if report.expires is None else report.expires.isoformat(timespec="seconds"),
+        "refreshed": None if report.refreshed is None else report.refreshed.isoformat(timespec="seconds"),
+        "failures": report.failures,
+        "last_error": report.last_error,
+    }

@@ -7,17 +7,21 @@ caller's, and whatever is signed counts as wished by the gateway.
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from hashlib import sha256
 
-from apostille.integrations.aws_sigv4_spec import Allowed, AwsSigV4Config, AwsSigV4Spec, compile_aws_sigv4
+from apostille.integrations.aws_sigv4_native import compile_with_native
+from apostille.integrations.aws_sigv4_spec import COPY_SOURCE, Allowed, AwsSigV4Config, AwsSigV4Spec
 from apostille.sdk import (
     EMPTY_HASH,
     STREAMING_UNSIGNED_TRAILER,
     UNSIGNED_PAYLOAD,
+    AsymmetricKeys,
     CredentialsUnavailable,
     Deny,
     IntegrationKind,
     OutboundRequest,
+    RefusalSigns,
     Signature,
     Signed,
     SignerTools,
@@ -27,7 +31,10 @@ from apostille.sdk import (
     is_s3,
     query_names,
     sign_v4,
+    sign_v4a,
     signable_headers,
+    takes_only_unsigned,
+    takes_unsigned,
 )
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -35,8 +42,7 @@ _DECLARATION = re.compile(r"|[0-9a-fA-F]{64}|UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-
 _AWS_BUCKET = re.compile(r"(.+?)\.s3[.-]")
 _PREFIX = "x-amz-"
 # What SDKs send for a signature of their own. Never passed on; ours stand in their place.
-_REPLACED = frozenset({"x-amz-date", "x-amz-content-sha256", "x-amz-security-token"})
-_COPY_SOURCE = "x-amz-copy-source"
+_REPLACED = frozenset({"x-amz-date", "x-amz-content-sha256", "x-amz-region-set", "x-amz-security-token"})
 _PRESIGNED = ("x-amz-signature", "x-amz-algorithm", "x-amz-credential")
 
 _CHUNKS_SIGNED = (
@@ -50,6 +56,18 @@ _DECLARATION_UNKNOWN = (
 )
 _LENGTH_NEEDED = "The service wants to know the length of an upload: send Content-Length instead of chunks.\n"
 
+# What AWS's services say to a signature or a key, as opposed to what its owner may do: AccessDenied is not here.
+_REFUSALS = RefusalSigns(
+    statuses=(400, 401, 403),
+    codes=(
+        "AuthFailure", "AuthorizationHeaderMalformed", "ExpiredToken", "ExpiredTokenException",
+        "IncompleteSignature", "IncompleteSignatureException", "InvalidAccessKeyId", "InvalidClientTokenId",
+        "InvalidSecurity", "InvalidSignatureException", "InvalidToken", "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException", "RequestExpired", "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch", "TokenRefreshRequired", "UnrecognizedClientException",
+    ),
+)  # fmt: skip
+
 
 class AwsSigV4Signer:
     """Signs for one service and region with one source of credentials."""
@@ -57,8 +75,10 @@ class AwsSigV4Signer:
     def __init__(self, config: AwsSigV4Config, tools: SignerTools) -> None:
         self._config = config
         self._clock = tools.clock
+        self._upstream = tools.upstream
         self._lease = tools.credentials.lease(config.source)
         self._keys = SigningKeys()
+        self._key_pairs = AsymmetricKeys()
         self._s3 = is_s3(config.service)
 
     async def sign(self, request: OutboundRequest, /) -> Signed | Deny:
@@ -66,7 +86,8 @@ class AwsSigV4Signer:
         if isinstance(signature, Deny):
             return signature
         path = signature.target.partition("?")[0]
-        return Signed(path=path, headers=signature.headers, remove=tuple(sorted(_REPLACED & request.headers.keys())))
+        replaced = () if _REPLACED.isdisjoint(request.headers) else tuple(sorted(_REPLACED & request.headers.keys()))
+        return Signed(path=path, headers=signature.headers, remove=replaced)
 
     async def explain(self, request: OutboundRequest, /) -> tuple[tuple[str, str], ...] | Deny:
         signature = await self._signature(request)
@@ -84,6 +105,14 @@ class AwsSigV4Signer:
             ("request", f"{request.method} {signature.target}\n{headers}"),
         )
 
+    def refused(self) -> None:
+        self._lease.doubt()
+
+    def _now(self) -> datetime:
+        """The time to sign with: the service's own, where its clock is known to be off and the author wants that."""
+        now = self._clock.now()
+        return now + self._upstream.skew if self._config.correct_clock else now
+
     async def _signature(self, request: OutboundRequest) -> Signature | Deny:
         path = canonical_path(request.path, s3=self._s3)
         refusal = find_refusal(self._config.allowed, request, path)
@@ -96,25 +125,21 @@ class AwsSigV4Signer:
             credentials = await self._lease.get(request.consumer)
         except CredentialsUnavailable as error:
             return Deny(status=503, reason=error.reason.value, broken=True, cause=str(error))
-        return sign_v4(
-            SigningRequest(
-                method=request.method,
-                host=request.host,
-                path=path,
-                query=request.query or "",
-                headers=signable_headers(self._signable(request)),
-                payload_hash=payload,
-            ),
-            credentials,
-            region=self._config.region,
-            service=self._config.service,
-            now=self._clock.now(),
-            keys=self._keys,
+        wanted = SigningRequest(
+            method=request.method,
+            host=request.host,
+            path=path,
+            query=request.query or "",
+            # What the client says under the names of the signature's own headers is not signed: see OWN_HEADERS.
+            headers=signable_headers(request.headers.items()),
+            payload_hash=payload,
         )
-
-    @staticmethod
-    def _signable(request: OutboundRequest) -> list[tuple[str, str]]:
-        return [(name, value) for name, value in request.headers.items() if name not in _REPLACED]
+        service, now = self._config.service, self._now()
+        if self._config.region_set:
+            regions = self._config.region_set
+            return sign_v4a(wanted, credentials, region_set=regions, service=service, now=now, keys=self._key_pairs)
+        region = self._config.region
+        return sign_v4(wanted, credentials, region=region, service=service, now=now, keys=self._keys)
 
     def _payload(self, request: OutboundRequest) -> str | Deny:
         """The payload hash, or the marker in its place; or why there can be none."""
@@ -129,6 +154,8 @@ class AwsSigV4Signer:
                 # Its chunks carry signatures of a key that the service does not know: it would store them as content.
                 return Deny(status=400, reason="chunk_signatures_refused", body=_CHUNKS_SIGNED)
             return self._uncovered(request, declared)
+        if takes_only_unsigned(self._config.service):
+            return self._uncovered(request, UNSIGNED_PAYLOAD)
         if not request.length and not request.chunked and not request.body:
             return EMPTY_HASH
         if request.length is None:
@@ -141,9 +168,15 @@ class AwsSigV4Signer:
             # The service compares it with the body, so the client's word need not be trusted.
             return declared
         if self._config.payload == "SIGNED":
-            text = f"Bodies are signed here, up to {self._config.body_limit} bytes; this one is larger.\n"
-            return Deny(status=413, reason="payload_too_large", body=text)
+            return self._too_large("Bodies are signed here")
+        if declared != UNSIGNED_PAYLOAD and not takes_unsigned(self._config.service):
+            # Sent uncovered, it would come back as a wrong signature, which says nothing to anybody.
+            return self._too_large(f"{self._config.service} wants signed bodies")
         return self._uncovered(request, UNSIGNED_PAYLOAD)
+
+    def _too_large(self, why: str) -> Deny:
+        text = f"{why}, up to {self._config.body_limit} bytes (`bodyLimit`); this one is larger.\n"
+        return Deny(status=413, reason="payload_too_large", body=text)
 
     def _uncovered(self, request: OutboundRequest, marker: str) -> str | Deny:
         if self._config.payload == "SIGNED":
@@ -162,18 +195,19 @@ def find_refusal(allowed: Allowed, request: OutboundRequest, path: str) -> str |
         return "method_not_allowed"
     if not _is_below(path, allowed.path_prefixes):
         return "path_not_allowed"
-    names = query_names(request.query or "")
-    if any(name in names for name in _PRESIGNED):
-        # Two signatures on one request: the service would refuse it, or believe the client's.
-        return "presigned_query_refused"
-    if allowed.query is not None and not names <= set(allowed.query):
-        return "query_not_allowed"
+    if request.query:
+        names = query_names(request.query)
+        if not names.isdisjoint(_PRESIGNED):
+            # Two signatures on one request: the service would refuse it, or believe the client's.
+            return "presigned_query_refused"
+        if allowed.query is not None and not names.issubset(allowed.query):
+            return "query_not_allowed"
     for name, value in request.headers.items():
         if not name.startswith(_PREFIX) or name in _REPLACED:
             continue
         if not _is_listed(name, allowed.headers):
             return "header_not_allowed"
-        if name == _COPY_SOURCE and not _may_copy(value, allowed, request.host):
+        if name == COPY_SOURCE and not _may_copy(value, allowed, request.host):
             return "copy_source_not_allowed"
     return None
 
@@ -212,6 +246,7 @@ KIND = IntegrationKind(
     name="awsSigV4",
     spec=AwsSigV4Spec,
     config=AwsSigV4Config,
-    compile_integration=compile_aws_sigv4,
+    compile_integration=compile_with_native,
     start_integration=AwsSigV4Signer,
+    refusals=_REFUSALS,
 )

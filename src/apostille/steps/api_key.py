@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from apostille.sdk import (
+    CHALLENGE,
+    KEY_REFUSED,
     Allow,
     AuthRequest,
     CompiledStep,
     Deny,
+    EnvoyKey,
+    EnvoyKeyCheck,
     HeaderUse,
     Key,
     KeyRing,
@@ -34,10 +38,17 @@ from apostille.sdk import (
     is_upstream_name,
 )
 
+# Key headers that HTTP, Envoy or a signature changes, takes away or joins in a way of its own.
+_NOT_ENVOYS = frozenset(
+    {
+        *("authorization", "connection", "content-encoding", "content-length", "content-md5", "content-type", "cookie"),
+        *("expect", "host", "te", "transfer-encoding", "upgrade", "via", "x-request-id"),
+    }
+)
+_NOT_ENVOYS_PREFIXES = ("x-amz-", "x-apostille-", "x-envoy-", "x-forwarded-")
+
 SECRET_TYPE = "extauth.solo.io/apikey"  # noqa: S105 - a type of Secret, no secret
 KEY_ENTRY = "api-key"
-CHALLENGE = "API key is missing or invalid"
-REFUSED = "api_key_missing_or_invalid"
 
 
 class MetadataEntry(Spec):
@@ -97,6 +108,7 @@ def compile_api_key(spec: ApiKeySpec, scope: StepScope) -> CompiledStep | list[P
     if problems:
         return problems
     header = spec.header_name.lower()
+    keys = _keys(_selected(spec, scope), tuple(metadata.values()), scope)
     return CompiledStep(
         config=ApiKeyConfig(
             header=header,
@@ -106,33 +118,48 @@ def compile_api_key(spec: ApiKeySpec, scope: StepScope) -> CompiledStep | list[P
         headers=HeaderUse(
             reads=(header,), credentials=(header,), writes=tuple(sorted(name.lower() for name in metadata))
         ),
-        keyrings=(KeyRing(id=scope.id, keys=_keys(_selected(spec, scope), tuple(metadata.values()), scope)),),
+        keyrings=(KeyRing(id=scope.id, keys=tuple(key for key, _ in keys)),),
+        native=_compile_native(scope.id, header, metadata, keys),
     )
 
 
-@dataclass(frozen=True, slots=True)
+def _compile_native(
+    ring: str, header: str, metadata: Mapping[str, MetadataEntry], keys: tuple[tuple[Key, SecretText], ...]
+) -> EnvoyKeyCheck | str:
+    if metadata:
+        return "`headersFromMetadataEntry`: Envoy would show the entries in its dumps"
+    if header in _NOT_ENVOYS or header.startswith(_NOT_ENVOYS_PREFIXES):
+        return f"Envoy, or a signature, has a use of its own for the header {header}"
+    return EnvoyKeyCheck(
+        ring=ring, header=header, keys=tuple(EnvoyKey(key=raw, consumer=key.consumer) for key, raw in keys)
+    )
+
+
+_REFUSAL = Deny(status=401, reason=KEY_REFUSED, headers=(("www-authenticate", CHALLENGE),))
+
+
 class ApiKeyStep:
     """A missing key, an empty one and an unknown one get the same answer by the same path."""
 
-    _config: ApiKeyConfig
-    _tools: StepTools
+    __slots__ = ("_find", "_header", "_metadata", "_ring")
+
+    def __init__(self, config: ApiKeyConfig, tools: StepTools) -> None:
+        self._header, self._ring, self._metadata = config.header, config.ring, config.metadata
+        self._find = tools.keyrings.find
 
     async def check(self, request: AuthRequest, /) -> Verdict:
-        shown = request.headers.get(self._config.header, "")
+        shown = request.headers.get(self._header, "")
         # Looked up even when nothing was shown, so that the time does not tell the cases apart.
-        key = self._tools.keyrings.find(self._config.ring, shown)
+        key = self._find(self._ring, shown)
         if key is None or not shown:
-            return Deny(status=401, reason=REFUSED, headers=(("www-authenticate", CHALLENGE),))
-        headers = tuple(
-            (item.header, key.metadata[item.entry].reveal())
-            for item in self._config.metadata
-            if item.entry in key.metadata
-        )
-        return Allow(
-            set_headers=headers,
-            state={**request.state, "api_key_value": shown, **dict(headers)},
-            consumer=key.consumer,
-        )
+            return _REFUSAL
+        state = {**request.state, "api_key_value": shown}
+        if not self._metadata:
+            return Allow(state=state, consumer=key.consumer)
+        found = {
+            item.header: key.metadata[item.entry].reveal() for item in self._metadata if item.entry in key.metadata
+        }
+        return Allow(set_headers=tuple(found.items()), state=state | found, consumer=key.consumer)
 
 
 KIND = StepKind(
@@ -230,8 +257,11 @@ def _selected(spec: ApiKeySpec, scope: StepScope) -> tuple[SecretView, ...]:
     return tuple(found.values())
 
 
-def _keys(secrets: tuple[SecretView, ...], entries: tuple[MetadataEntry, ...], scope: StepScope) -> tuple[Key, ...]:
-    keys: dict[str, Key] = {}
+def _keys(
+    secrets: tuple[SecretView, ...], entries: tuple[MetadataEntry, ...], scope: StepScope
+) -> tuple[tuple[Key, SecretText], ...]:
+    """Each with the key itself, which the auth service need not know."""
+    keys: dict[str, tuple[Key, SecretText]] = {}
     owners: dict[str, Ref] = {}
     for secret in secrets:
         fault = _secret_fault(secret) or _entry_fault(secret, entries)
@@ -251,11 +281,12 @@ def _keys(secrets: tuple[SecretView, ...], entries: tuple[MetadataEntry, ...], s
             continue
         owners[digest] = secret.ref
         names = sorted({entry.name for entry in entries})
-        keys[digest] = Key(
+        key = Key(
             digest=digest,
             consumer=secret.ref.name,
             metadata={name: secret.data[name] for name in names if name in secret.data},
         )
+        keys[digest] = (key, secret.data[KEY_ENTRY])
     return tuple(keys[digest] for digest in sorted(keys))
 
 

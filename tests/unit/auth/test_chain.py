@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from apostille.auth.chain import ChainResult, run_chain
+from apostille.auth.chain import ChainResult, Passed, Refused, run_chain
 from apostille.auth.contract import Allow, AuthRequest, Deny, Verdict
 from apostille.auth.programs import StartedProgram
 from apostille.base.refs import Ref
@@ -67,21 +67,20 @@ def started(
 
 
 def headers_of(result: ChainResult) -> dict[str, str]:
-    assert isinstance(result.verdict, Allow)
-    return dict(result.verdict.set_headers)
+    assert isinstance(result, Passed)
+    return dict(result.set_headers)
 
 
 def denial_of(result: ChainResult) -> Deny:
-    assert isinstance(result.verdict, Deny)
-    return result.verdict
+    assert isinstance(result, Refused)
+    return result.denial
 
 
 async def test_the_first_denial_is_the_answer_and_later_steps_are_not_asked() -> None:
     last = Scripted(Allow())
     refusal = Deny(status=401, reason="no_key", headers=(("www-authenticate", "x"),))
     result = await run_chain(started(Scripted(Allow()), Scripted(refusal), last), GET)
-    assert result.verdict == refusal
-    assert result.step == "step-1"
+    assert result == Refused(denial=refusal, step="step-1")
     assert last.asked == []
 
 
@@ -118,12 +117,14 @@ async def test_the_callers_credentials_and_forgeable_headers_are_taken_away_unle
         ),
         GET,
     )
+    assert isinstance(result, Passed)
     assert result.remove == ("api-key", "x-plan")
 
 
 async def test_a_step_that_raises_refuses_with_its_type_and_not_its_text() -> None:
     result = await run_chain(started(Scripted(RuntimeError("canary"))), GET)
     assert denial_of(result) == Deny(status=503, reason="step_failed", broken=True, cause="RuntimeError")
+    assert isinstance(result, Refused)
     assert result.step == "step-0"
     assert "canary" not in repr(result)
 
@@ -139,6 +140,36 @@ async def test_the_chain_ends_at_its_deadline_even_for_a_step_that_will_not_stop
     assert waiting.told_to_stop
     assert denial_of(result) == Deny(status=503, reason="auth_deadline", broken=True)
     assert result.consumer == "alice"
+
+
+async def test_a_chain_that_waits_goes_on_where_it_was() -> None:
+    class Slow(Scripted):
+        async def check(self, request: AuthRequest, /) -> Verdict:
+            await asyncio.sleep(0)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await asyncio.Event().wait()
+            return await super().check(request)
+
+    last = Slow(Deny(status=403, reason="no"))
+    result = await run_chain(started(Slow(Allow(consumer="alice")), Scripted(Allow()), last), GET)
+    assert result == Refused(denial=Deny(status=403, reason="no"), step="step-2", consumer="alice")
+    result = await run_chain(started(Slow(Allow()), Slow(RuntimeError("canary"))), GET)
+    assert denial_of(result) == Deny(status=503, reason="step_failed", broken=True, cause="RuntimeError")
+
+
+async def test_the_deadline_counts_from_the_beginning_and_not_from_the_first_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    clock = loop.time
+
+    def an_hour_passes(request: AuthRequest) -> Verdict:
+        monkeypatch.setattr(loop, "time", lambda: clock() + 3600)
+        return Allow()
+
+    result = await run_chain(started(Scripted(an_hour_passes), Waiting(), deadline_ms=1_800_000), GET)
+    assert denial_of(result).reason == "auth_deadline"
 
 
 async def test_being_cancelled_from_outside_is_no_verdict() -> None:

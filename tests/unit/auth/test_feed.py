@@ -24,6 +24,7 @@ class Sink:
 
     programs: dict[str, bytes] = field(default_factory=dict)
     keyrings: dict[str, bytes] = field(default_factory=dict)
+    upstreams: dict[str, bytes] = field(default_factory=dict)
     deeds: list[str] = field(default_factory=list)
 
     def put_program(self, name: str, body: bytes) -> None:
@@ -45,6 +46,14 @@ class Sink:
     def drop_keyring(self, name: str) -> None:
         self.deeds.append(f"-{name}")
         del self.keyrings[name]
+
+    def put_upstream(self, name: str, body: bytes) -> None:
+        self.deeds.append(f"+{name}")
+        self.upstreams[name] = body
+
+    def drop_upstream(self, name: str) -> None:
+        self.deeds.append(f"-{name}")
+        del self.upstreams[name]
 
 
 class Plane:

@@ -2,17 +2,35 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import aiohttp
 import pytest
+from prometheus_client import CollectorRegistry
 
 from apostille.auth.codec import emit_keyring, emit_program
-from apostille.auth.contract import Allow, AuthRequest, AuthStep, StepTools, Verdict
+from apostille.auth.contract import (
+    Allow,
+    AuthRequest,
+    AuthStep,
+    Deny,
+    OutboundRequest,
+    Signed,
+    Signer,
+    SignerTools,
+    StepTools,
+    Upstream,
+    Verdict,
+)
 from apostille.auth.keyrings import KeyRingStore
-from apostille.auth.programs import ProgramError, Programs
+from apostille.auth.programs import ProgramError, Programs, Signing
+from apostille.auth.upstreams import UpstreamNews, UpstreamStore, emit_news
 from apostille.base.clock import SystemClock
 from apostille.base.refs import Ref
+from apostille.credentials.keepers import Keepers
 from apostille.model.auth import HeaderUse, KeyRing, Program, Step
+from apostille.model.outbound import Outbound, Target
+from apostille.model.route import PathKind, PathMatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,3 +135,58 @@ async def test_key_rings_are_put_and_dropped_by_name(programs: Programs) -> None
     assert programs.keyring_ids() == {"r"}
     programs.drop_keyring("r")
     assert programs.keyring_ids() == frozenset()
+
+
+@dataclass
+class StubSigner:
+    upstream: Upstream
+    refusals: int = 0
+
+    async def sign(self, request: OutboundRequest, /) -> Signed | Deny:
+        return Signed(path=request.path)
+
+    async def explain(self, request: OutboundRequest, /) -> tuple[tuple[str, str], ...] | Deny:
+        return ()
+
+    def refused(self) -> None:
+        self.refusals += 1
+
+
+class SignerKind:
+    name = "signing"
+    config = Config
+
+    def __init__(self) -> None:
+        self.started: list[StubSigner] = []
+
+    def start(self, config: object, tools: SignerTools, /) -> Signer:
+        self.started.append(StubSigner(tools.upstream))
+        return self.started[-1]
+
+
+async def test_signers_hear_what_their_own_destination_says() -> None:
+    kind, keyrings = SignerKind(), KeyRingStore()
+    clock = SystemClock()
+    keepers = Keepers(clock=clock, environ={}, registry=CollectorRegistry())
+    signing = Signing(kinds={"signing": kind}, clock=clock, credentials=keepers, upstreams=UpstreamStore())
+    async with aiohttp.ClientSession() as http:
+        programs = Programs({}, StepTools(clock=clock, keyrings=keyrings, http=http), keyrings, signing)
+        for policy in ("s3", "other"):
+            outbound = Outbound(
+                policy=Ref("OutboundAuthPolicy", "n", policy),
+                kind="signing",
+                config=Config(text=""),
+                target=Target(host="h", path=PathMatch(kind=PathKind.PREFIX, value="/")),
+            )
+            made = Program(id=f"n/{policy}@1", policy=outbound.policy, steps=(), deadline_ms=5, outbound=outbound)
+            programs.put_program(made.id, emit_program(made))
+        programs.put_upstream("n/s3", emit_news(UpstreamNews(skew=timedelta(minutes=20))))
+        programs.put_upstream("n/s3", emit_news(UpstreamNews(skew=timedelta(minutes=20), refusals=3)))
+        s3, other = kind.started
+        assert (s3.upstream.skew, s3.refusals) == (timedelta(minutes=20), 1)
+        assert (other.upstream.skew, other.refusals) == (timedelta(0), 0)
+        with pytest.raises(ProgramError, match="not the news of a destination"):
+            programs.put_upstream("n/s3", b"{")
+        programs.drop_upstream("n/s3")
+        assert s3.upstream.skew == timedelta(0)
+    await keepers.close()

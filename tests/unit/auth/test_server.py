@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
+from apostille.auth.check import UNREADABLE
 from apostille.auth.client import open_session
 from apostille.auth.codec import emit_keyring, emit_program
 from apostille.auth.contract import Allow, AuthRequest, AuthStep, StepRunner, StepTools, Verdict
@@ -108,6 +109,7 @@ async def service(socket_dir: Path) -> AsyncIterator[Service]:
             metrics=DecisionMetrics(registry),
             registry=registry,
             clock=clock,
+            credentials=lambda: [{"source": "instance", "state": "fresh"}],
         )
         stop = asyncio.Event()
         serving = asyncio.create_task(serve_auth(socket, app, stop))
@@ -289,6 +291,21 @@ async def test_the_steps_see_the_request_as_the_client_sent_it(service: Service)
     assert not any(name.startswith("x-apostille-") for name in request.headers)
 
 
+async def test_the_steps_see_that_there_is_a_header_that_the_web_server_cannot_read(service: Service) -> None:
+    seen: list[str | None] = []
+
+    async def keep(request: AuthRequest) -> Verdict:
+        seen.append(request.headers.get("x-amz-acl"))
+        return Allow()
+
+    service.script.check = keep
+    put(service, Step(name="s", kind="script", config=ScriptConfig()))
+    await service.check(x_amz_acl="public-\u00e9")
+    await service.check(x_amz_acl="public")
+    await service.check()
+    assert seen == [UNREADABLE, "public", None]
+
+
 async def test_the_answer_to_a_head_request_is_whole(service: Service) -> None:
     put(service, KEY_STEP)
     put_ring(service, ALICE)
@@ -311,30 +328,56 @@ async def test_health_and_metrics_are_pages_of_their_own(service: Service) -> No
             assert response.status == 404
 
 
-async def test_every_check_leaves_one_line_that_says_what_was_decided(service: Service) -> None:
+async def test_a_denial_leaves_one_line_that_says_what_was_decided(service: Service) -> None:
     put(service, KEY_STEP)
     put_ring(service, ALICE)
-    await service.check(api_key=KEY)
     await service.check()
-    allowed, denied = service.lines
-    for line in (allowed, denied):
-        assert line.pop("time")
-        assert float(str(line.pop("duration_ms"))) >= 0
-    common = {
+    (line,) = service.lines
+    assert line.pop("time")
+    assert float(str(line.pop("duration_ms"))) >= 0
+    assert line == {
         "event": "auth_decision",
         "level": "info",
         "program": PROGRAM,
         "policy": "gateway/keys",
         "route": "table/0",
         "request_id": "id-1",
-    }
-    assert allowed == common | {"verdict": "allow", "status": 200, "consumer": "alice"}
-    assert denied == common | {
         "verdict": "deny",
         "status": 401,
         "step": "key",
         "reason": "api_key_missing_or_invalid",
     }
+
+
+async def test_an_approval_is_counted_and_leaves_a_line_only_when_a_step_was_passed_over(service: Service) -> None:
+    put(service, Step(name="s", kind="script", config=ScriptConfig()))
+    await service.check()
+    assert service.lines == []
+
+    async def pass_over(request: AuthRequest) -> Verdict:
+        return Allow(bypassed=True, cause="timeout", consumer="alice")
+
+    service.script.check = pass_over
+    await service.check()
+    (line,) = service.lines
+    assert (line["verdict"], line["status"], line["level"]) == ("allow", 200, "warning")
+    assert (line["bypassed"], line["cause"], line["consumer"]) == (["s"], "timeout", "alice")
+    counted = {"policy": "gateway/keys", "verdict": "allow", "reason": ""}
+    assert service.registry.get_sample_value("apostille_auth_decisions_total", counted) == 2
+
+
+async def test_a_program_that_wants_the_body_sees_it_whether_there_is_one_or_not(service: Service) -> None:
+    seen: list[bytes | None] = []
+
+    async def keep(request: AuthRequest) -> Verdict:
+        seen.append(request.body)
+        return Allow()
+
+    service.script.check = keep
+    put(service, Step(name="s", kind="script", config=ScriptConfig(), headers=HeaderUse(body=True)))
+    for body in (None, b"", b"cake", bytes(200_000)):
+        await service.check("PUT", body=body)
+    assert seen == [b"", b"", b"cake", bytes(200_000)]
 
 
 async def test_no_secret_is_in_the_log_the_metrics_or_a_denial(
@@ -353,7 +396,7 @@ async def test_no_secret_is_in_the_log_the_metrics_or_a_denial(
     put(service, KEY_STEP, Step(name="s", kind="script", config=ScriptConfig()))
     answers.append(await service.check(api_key=KEY))
     assert [answer.status for answer in answers] == [200, 401, 403, 403, 403]
-    assert len(service.lines) == len(answers)
+    assert [line["status"] for line in service.lines] == [401, 500, 500, 503]
     assert service.lines[-1]["cause"] == "RuntimeError"
     async with service.http.get("http://auth/metrics") as response:
         metrics = await response.text()
