@@ -12,14 +12,17 @@ import ast
 import asyncio
 import io
 import json
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import structlog
 import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
@@ -27,10 +30,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic.fields import FieldInfo
 
 from apostille.auth.decisions import Decision, DecisionLog, DecisionMetrics, json_logger
+from apostille.base.check import KEY_REFUSED
 from apostille.base.clock import SystemClock
 from apostille.control import app as _control_plane  # noqa: F401 - loaded, so that its reasons are found
 from apostille.control import worker as _auth_worker  # noqa: F401 - the same
 from apostille.control.metrics import ControlMetrics
+from apostille.control.upstreams import Upstreams
+from apostille.credentials.fetched import CredentialsUnavailable
+from apostille.credentials.fetched import Reason as CredentialsReason
+from apostille.credentials.keepers import Keepers
+from apostille.integrations import INTEGRATIONS
+from apostille.model.credentials import EnvironmentSource
 from apostille.observe.scrape import scrape
 from apostille.resources.kinds import KINDS, Kind, Support
 from apostille.resources.resource import Spec
@@ -39,6 +49,8 @@ from apostille.steps import STEPS
 from apostille.xds.access_log import FIELDS
 from apostille.xds.feedback import Nack
 from apostille.xds.listeners import _REASONS as LOCAL_REASONS  # the flags of Envoy that get a reason of ours
+from apostille.xds.sightings import Sighting
+from apostille.xds.watch import SIGNATURE_REFUSED
 
 ROOT = Path(__file__).resolve().parent.parent
 PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -161,6 +173,8 @@ def emit_fields(notes: Notes) -> str:
         parts.append((f"### {kind.name}\n\n`{kind.api_version}`.\n\n", kind.spec or Spec))
         if kind.name == "ExtAuthPolicy":
             parts += [(f"### {step.name}\n\nA step, in an entry of `configs`.\n\n", step.spec) for step in STEPS]
+        if kind.name == "OutboundAuthPolicy":
+            parts += [(f"### {each.name}\n\nAn integration, in `config`.\n\n", each.spec) for each in INTEGRATIONS]
     seen: dict[str, Json] = {}
     text = ""
     for title, spec in parts:
@@ -216,7 +230,7 @@ def emit_effects(notes: Notes) -> str:
 
 def answer_reasons() -> set[str]:
     """Every value of ``x-apostille-reason`` that the running product can give, read from its syntax trees."""
-    found = {reason for _, reason in LOCAL_REASONS}
+    found = {KEY_REFUSED, SIGNATURE_REFUSED, *(reason for _, reason in LOCAL_REASONS), *CredentialsReason}
     loaded = [module.__file__ for name, module in sys.modules.items() if name.startswith("apostille.")]
     for source in sorted(file for file in loaded if file is not None):
         tree = ast.parse(Path(source).read_text(encoding="utf-8"))
@@ -283,13 +297,25 @@ def emit_decision_log(notes: Notes) -> str:
     return table(("field", "meaning"), [(f"`{name}`", text) for name, text in texts.items()])
 
 
+async def _fail_to_fetch(registry: CollectorRegistry) -> None:
+    keepers = Keepers(clock=SystemClock(), environ={}, registry=registry)
+    with suppress(CredentialsUnavailable):
+        await keepers.lease(EnvironmentSource()).get()
+
+
 def emit_metrics(_notes: Notes) -> str:
     """Every series of ours, each made to occur once so that it shows its labels."""
     control, auth = CollectorRegistry(), CollectorRegistry()
     plane = ControlMetrics(control)
     plane.published(1, 0.1, errors=1, warnings=1)
     plane.nacked(Nack(group="envoy", node="n", type_url="t", names=(), version="1", text=""))
-    DecisionMetrics(auth).record(_DECISION)
+    upstreams = Upstreams(registry=control, log=structlog.wrap_logger(structlog.testing.CapturingLogger(), []))
+    for second in range(2):
+        seen = datetime(2026, 1, 1, second=second, tzinfo=UTC)
+        upstreams.see(Sighting(policy="n/p", seen=seen, skew=timedelta(0), code="c", refused=1))
+    one = _DECISION
+    DecisionMetrics(auth).record(one.policy, one.verdict, one.reason, one.duration, one.bypassed)
+    asyncio.run(_fail_to_fetch(auth))
 
     async def nothing() -> str:
         return ""
@@ -301,6 +327,8 @@ def emit_metrics(_notes: Notes) -> str:
     rows = []
     for family, where in families:
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        # What is read at the time of a scrape has no sample here.
+        labels |= set(getattr(family, "_labelnames", ()))
         labels |= {"worker"} if where == "each auth worker" else set()
         name = f"{family.name}_total" if family.type == "counter" else family.name
         shown = ", ".join(f"`{label}`" for label in sorted(labels))
@@ -359,6 +387,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; fail when a page is not up to date")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="the folder of pages")
     arguments = parser.parse_args()
+    # Failures that are provoked here, to see how they are counted, are no news.
+    logging.disable()
     reference: Path = arguments.docs / "reference"
     notes = yaml.safe_load((reference / "notes.yaml").read_text(encoding="utf-8"))
     used: set[str] = set()

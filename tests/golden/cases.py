@@ -92,7 +92,7 @@ async def run_case(case: Case, judging: Judging, files: Path) -> Result:
         "model.yaml": dump_model(candidate.gateway),
         "xds.yaml": {
             "clusters": _plain(emitted.clusters),
-            "route_configurations": _plain(emitted.route_configurations),
+            "route_configurations": [_with_routes_apart(each) for each in _plain(emitted.route_configurations)],
         },
         "status.yaml": _dump_report(report),
         OPTIONAL: _plain(emitted.listeners),
@@ -112,6 +112,38 @@ def _portable(text: str, candidate: Candidate, files: Path) -> str:
 
 def _plain(messages: Iterable[Message]) -> list[object]:
     return [_ordered(emit_json(message)) for message in messages]
+
+
+def _with_routes_apart(configuration: object) -> object:
+    """A matcher tree repeats its routes: here each stands once in its virtual host, and the tree has their names."""
+    routes: dict[str, object] = {}
+
+    def named(value: object) -> object:
+        if isinstance(value, list):
+            return [named(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        kind = str(value.get("@type")).rpartition("/")[2]
+        if kind == "envoy.config.route.v3.RouteList":
+            return [name_of(route) for route in value["routes"]]
+        if kind == "envoy.config.route.v3.Route":
+            return [name_of({key: part for key, part in value.items() if key != "@type"})]
+        return {key: named(part) for key, part in value.items()}
+
+    def name_of(route: dict[str, object]) -> str:
+        name = str(route["name"])
+        # For plain requests a route in the Envoy lane is another one, of the same name.
+        if route.get("request_headers_to_remove"):
+            name = f"{name} (Envoy lane)"
+        assert routes.setdefault(name, route) == route, f"two routes are named {name}"
+        return name
+
+    assert isinstance(configuration, dict)
+    hosts = []
+    for host in configuration.get("virtual_hosts", ()):
+        routes.clear()
+        hosts.append({**host, "matcher": named(host["matcher"]), "routes": [routes[name] for name in sorted(routes)]})
+    return {**configuration, **({"virtual_hosts": hosts} if hosts else {})}
 
 
 def _ordered(value: object) -> object:

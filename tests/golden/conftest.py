@@ -8,7 +8,6 @@ import trustme
 
 from apostille.control.app import compile_judging
 from apostille.control.candidate import Judging
-from apostille.xds.site import Site
 from tests.golden.cases import PORTS
 
 
@@ -28,4 +27,4 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def judging(files: Path) -> Judging:
     """Everything that is built in, on a machine that is the same everywhere."""
     found = compile_judging(address="127.0.0.1", ports=PORTS, envoy=None)
-    return replace(found, site=Site(ca_file=str(files / "roots.pem")))
+    return replace(found, site=replace(found.site, ca_file=str(files / "roots.pem")))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ async def test_the_outputs_are_as_written_down_and_envoy_takes_them(
 ) -> None:
     result = await run_case(case, judging, files)
     static = emit_static(result.candidate.gateway, judging.site, [compile_auth_cluster([files / "auth.sock"])])
-    assert await validate(json.dumps(static), judging.envoy) is None
+    assert await validate(static.SerializeToString(), judging.envoy) is None
 
     differing, missing = [], []
     for name, text in result.texts.items():

@@ -72,7 +72,7 @@ def test_for_other_services_every_intermediate_equals_botocore_and_the_signature
     assert ours.signature == theirs.signature
     assert {name: theirs.headers[name] for name, _ in ours.headers} == dict(ours.headers)
 
-    without = sign(case.request, case.who, region=case.region, service=service, now=case.now)
+    without = sign(case.request, case.who, region=case.region, service=service, now=case.now, content_sha256=False)
     crt = ask_awscrt(case, ours.target, service, s3=False)
     assert header(crt, "authorization") == without.authorization
 

@@ -20,7 +20,6 @@ from apostille.proxy.process import validate
 from apostille.status.report import compile_report
 from apostille.translate.pipeline import translate
 from apostille.xds.configuration import emit_static
-from apostille.xds.site import Site
 from tests.properties.strategies import PORTS, Document, broken_sets, mutilated, sound_documents, text_of
 from tests.properties.world import INTEGRATION_KINDS, KINDS, emit, read, translate_documents
 
@@ -49,7 +48,7 @@ def judging(tmp_path_factory: pytest.TempPathFactory) -> Judging:
     roots = tmp_path_factory.mktemp("trust") / "roots.pem"
     trustme.CA().cert_pem.write_to_path(str(roots))
     found = compile_judging(address="127.0.0.1", ports=PORTS, envoy=None)
-    return replace(found, site=Site(ca_file=str(roots)))
+    return replace(found, site=replace(found.site, ca_file=str(roots)))
 
 
 # Each takes a process or more, so they are few and each has much in it.
@@ -61,7 +60,7 @@ def test_a_real_envoy_takes_what_is_proven(
     reading = read({"all.yaml": text_of(data.draw(mutilated([*sound, *broken])))})
     candidate = asyncio.run(compile_candidate(reading.snapshot, judging))
     static = emit_static(candidate.gateway, judging.site, [compile_auth_cluster([Path("/nonexistent/auth.sock")])])
-    assert asyncio.run(validate(json.dumps(static), judging.envoy)) is None
+    assert asyncio.run(validate(static.SerializeToString(), judging.envoy)) is None
 
 
 @given(sound=sound_documents())
@@ -70,4 +69,4 @@ def test_a_real_envoy_takes_sound_resources_as_they_are(judging: Judging, sound:
     static = emit_static(
         translate_documents(sound).gateway, judging.site, [compile_auth_cluster([Path("/nonexistent/auth.sock")])]
     )
-    assert asyncio.run(validate(json.dumps(static), judging.envoy)) is None
+    assert asyncio.run(validate(static.SerializeToString(), judging.envoy)) is None

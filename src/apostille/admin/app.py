@@ -18,7 +18,7 @@ class AdminViews:
     """What the pages show. `readiness` and `status` are JSON objects; ``ready`` in the former decides 200 or 503."""
 
     readiness: Callable[[], Awaitable[Json]]
-    status: Callable[[], Json]
+    status: Callable[[], Awaitable[Json]]
     metrics: Callable[[], Awaitable[str]]
 
 
@@ -31,7 +31,7 @@ def build_admin(views: AdminViews) -> Starlette:
         return JSONResponse(dict(readiness), status_code=200 if readiness.get("ready") else 503)
 
     async def status(_request: Request) -> Response:
-        return JSONResponse(dict(views.status()))
+        return JSONResponse(dict(await views.status()))
 
     async def metrics(_request: Request) -> Response:
         return Response(await views.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")

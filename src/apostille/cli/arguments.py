@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from apostille.model.lane import Lanes
+
 Ports = Annotated[
     list[str] | None,
     typer.Option(
@@ -17,6 +19,12 @@ Ports = Annotated[
     ),
 ]
 Bind = Annotated[str, typer.Option("--bind", metavar="ADDRESS", help="IP address that listeners open on.")]
+Lane = Annotated[
+    Lanes,
+    typer.Option(
+        "--lane", help="service: nothing is checked or signed inside Envoy; the auth service is asked about everything."
+    ),
+]
 EnvoyPath = Annotated[
     Path | None,
     typer.Option("--envoy", metavar="FILE", help="Envoy binary instead of the one that was installed along."),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from apostille.cli.arguments import Bind, EnvoyPath, Ports, parse_ports
+from apostille.cli.arguments import Bind, EnvoyPath, Lane, Ports, parse_ports
+from apostille.model.lane import Lanes
 
 if TYPE_CHECKING:
     from apostille.control.app import PlaneOptions
@@ -23,6 +24,7 @@ def control_plane(
     port: Ports = None,
     workers: Annotated[int, typer.Option(help="Auth workers that belong to this gateway.")] = 1,
     admin_port: Annotated[int, typer.Option(help="Loopback port of the admin pages; 0 lets the system choose.")] = 0,
+    lane: Lane = Lanes.AUTO,
     envoy: EnvoyPath = None,
 ) -> None:
     """Read resources and tell Envoy and the auth workers what to do."""
@@ -36,6 +38,7 @@ def control_plane(
         ports=parse_ports(port),
         workers=workers,
         envoy=envoy,
+        lanes=lane,
     )
     asyncio.run(_run(options, sockets, admin_port))
 
@@ -47,12 +50,14 @@ async def _run(options: PlaneOptions, sockets: Path, admin_port: int) -> None:
     from apostille.admin.app import AdminViews, build_admin
     from apostille.admin.server import open_admin_port, open_admin_socket, serve_admin
     from apostille.base.clock import SystemClock
+    from apostille.base.collector import relax_collector
     from apostille.cli.signals import stop_on_signals
     from apostille.control.app import run_plane
     from apostille.observe.logs import start_logs
-    from apostille.observe.scrape import scrape_gateway
+    from apostille.observe.scrape import fetch_credentials, scrape_gateway
     from apostille.proxy.admin import EnvoyAdmin
 
+    relax_collector()
     start_logs()
     registry = CollectorRegistry()
     stop = stop_on_signals()
@@ -66,9 +71,12 @@ async def _run(options: PlaneOptions, sockets: Path, admin_port: int) -> None:
             view = plane.readiness()
             return {**view, "ready": view["ready"] and await envoy.ready(), "admin": address}
 
+        async def status() -> Mapping[str, object]:
+            return {**plane.status(), "credentials": await fetch_credentials(sockets, options.workers)}
+
         views = AdminViews(
             readiness=readiness,
-            status=plane.status,
+            status=status,
             metrics=lambda: scrape_gateway(registry, sockets, options.workers),
         )
         async with asyncio.TaskGroup() as tasks:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from apostille.cli.arguments import Bind, EnvoyPath, Ports, parse_ports
+from apostille.cli.arguments import Bind, EnvoyPath, Lane, Ports, parse_ports
 from apostille.cli.output import print_note
+from apostille.model.lane import Lanes
 
 if TYPE_CHECKING:
     from apostille.control.children import ChildEvent
@@ -34,6 +35,7 @@ def run(
         float,
         typer.Option("--drain", metavar="SECONDS", min=0, help="The longest a stop waits for requests under way."),
     ] = 30.0,
+    lane: Lane = Lanes.AUTO,
     envoy: EnvoyPath = None,
 ) -> None:
     """Serve a folder of manifests, and follow its changes.
@@ -51,6 +53,7 @@ def run(
         admin_port=admin_port,
         drain_seconds=drain,
         envoy=envoy,
+        lanes=lane,
         environment=dict(os.environ),
     )
     asyncio.run(_run(options, state if state is not None else _default_state(directory)))

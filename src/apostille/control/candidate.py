@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from apostille.base.collector import collector_paused
 from apostille.base.refs import Origin, Ref
 from apostille.model.gateway import Gateway
-from apostille.proxy.bootstrap import compile_auth_cluster
+from apostille.model.lane import Lanes
+from apostille.proxy.bootstrap import compile_auth_cluster, compile_xds_cluster
 from apostille.proxy.process import validate
 from apostille.resources.snapshot import Snapshot
-from apostille.status.problem import Finding, Problem
+from apostille.status.problem import Finding, Note, Problem
 from apostille.status.reasons import Effect, Reason
 from apostille.translate.contract import IntegrationCompiler, StepCompiler
-from apostille.translate.pipeline import translate
+from apostille.translate.pipeline import Translator
+from apostille.translate.slots import SlotAssignment, assign_slots
 from apostille.xds.configuration import emit_static
 from apostille.xds.feedback import Nack
 from apostille.xds.proof import Proven, Refusal, prove
 from apostille.xds.site import Site
 
 # Only named, never connected to: Envoy asks no cluster anything while it judges.
-_AUTH_SOCKET = Path("/nonexistent/auth.sock")
+_SOCKET = Path("/nonexistent.sock")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judging:
-    """What a translation and its proof need besides the resources. `ports`: written port (name or number) → number."""
+    """What a translation and its proof need besides the resources. `ports`: written port (name or number) → number.
+    `assign`, `lanes`: as for `Translator`."""
 
     steps: Mapping[str, StepCompiler]
     integrations: Mapping[str, IntegrationCompiler]
     ports: Mapping[str, int]
     site: Site
     envoy: Path
+    assign: SlotAssignment = assign_slots
+    lanes: Lanes = Lanes.AUTO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,23 +47,42 @@ class Candidate:
 
     gateway: Gateway
     findings: tuple[Finding, ...]
+    notes: tuple[Note, ...] = ()
 
 
 async def compile_candidate(snapshot: Snapshot, judging: Judging) -> Candidate:
-    translation = translate(snapshot, judging.steps, judging.integrations, judging.ports)
-    proven = await prove_with_envoy(translation.gateway, judging)
-    return Candidate(
-        gateway=proven.gateway,
-        findings=(*translation.findings, *(_finding(snapshot, refusal) for refusal in proven.refusals)),
-    )
+    return await CandidateCompiler(judging).compile(snapshot)
 
 
-async def prove_with_envoy(gateway: Gateway, judging: Judging) -> Proven:
+class CandidateCompiler:
+    """Compiles one candidate after the other; what did not change is neither translated nor proven again."""
+
+    def __init__(self, judging: Judging) -> None:
+        self._judging = judging
+        self._translator = Translator(judging.steps, judging.integrations, judging.ports, judging.assign, judging.lanes)
+        self._proven: Gateway | None = None
+
+    async def compile(self, snapshot: Snapshot) -> Candidate:
+        translation = self._translator.translate(snapshot)
+        proven = await prove_with_envoy(translation.gateway, self._judging, self._proven)
+        self._proven = proven.gateway
+        return Candidate(
+            gateway=proven.gateway,
+            findings=(*translation.findings, *(_finding(snapshot, refusal) for refusal in proven.refusals)),
+            notes=translation.notes,
+        )
+
+
+async def prove_with_envoy(gateway: Gateway, judging: Judging, before: Gateway | None = None) -> Proven:
+    """`before`: one that was proven earlier, by the same `judging`."""
+
     async def judge(some: Gateway) -> str | None:
-        static = emit_static(some, judging.site, [compile_auth_cluster([_AUTH_SOCKET])])
-        return await validate(json.dumps(static), judging.envoy)
+        with collector_paused():
+            static = emit_static(some, judging.site, [compile_auth_cluster([_SOCKET]), compile_xds_cluster(_SOCKET)])
+            text = static.SerializeToString()
+        return await validate(text, judging.envoy)
 
-    return await prove(gateway, judge)
+    return await prove(gateway, judge, before)
 
 
 def refused_by_envoy(snapshot: Snapshot, nacks: Iterable[Nack], gateway: Gateway) -> tuple[Finding, ...]:

@@ -23,4 +23,5 @@ async def compile_check(path: Path, judging: Judging) -> Report:
     return compile_report(
         ((resource.ref, placed(resource.origin)) for resource in reading.snapshot.resources),
         (replace(each, origin=placed(each.origin)) for each in (*reading.findings, *candidate.findings)),
+        (replace(each, origin=placed(each.origin)) for each in candidate.notes),
     )

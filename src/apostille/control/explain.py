@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry
 
 from apostille.auth.contract import Deny, OutboundRequest, SignerTools
+from apostille.auth.upstreams import UpstreamStore
 from apostille.base.clock import Clock
 from apostille.base.errors import ApostilleError
 from apostille.control.candidate import Judging
@@ -43,7 +44,7 @@ async def explain_signature(
     kind = next(each for each in INTEGRATIONS if each.name == outbound.kind)
     keepers = Keepers(clock=clock, environ=environment, registry=CollectorRegistry())
     try:
-        tools = SignerTools(clock=clock, credentials=keepers)
+        tools = SignerTools(clock=clock, credentials=keepers, upstream=UpstreamStore().view(outbound.policy.ref.short))
         signer = kind.start(outbound.integration.config if outbound.integration else None, tools)
         explained = await signer.explain(
             OutboundRequest(
@@ -67,13 +68,9 @@ async def explain_signature(
 def _find_policy(path: Path, policy: str, judging: Judging) -> CompiledOutbound:
     snapshot, ledger = Reader().read(FilesSource(path).read()).snapshot, Ledger()
     compiled = compile_outbounds(snapshot, judging.integrations, Destinations(snapshot), ledger)
-    named = [
-        each
-        for each in compiled.policies
-        if policy in (each.policy.ref.name, f"{each.policy.ref.namespace}/{each.policy.ref.name}")
-    ]
+    named = [each for each in compiled.policies if policy in (each.policy.ref.name, each.policy.ref.short)]
     if len(named) != 1:
-        known = ", ".join(f"{each.policy.ref.namespace}/{each.policy.ref.name}" for each in compiled.policies) or "none"
+        known = ", ".join(each.policy.ref.short for each in compiled.policies) or "none"
         raise ApostilleError(f"{policy!r} names {len(named)} OutboundAuthPolicies in {path}; there are: {known}")
     if named[0].integration is None:
         raise ApostilleError(f"the policy {policy} has errors; see: apostille check {path}")

@@ -18,6 +18,7 @@ from apostille.base.errors import StartError
 from apostille.control.children import ChildEvent, ChildSpec, Watch
 from apostille.control.state_folder import StateFolder
 from apostille.control.supervisor import Supervisor
+from apostille.model.lane import Lanes
 from apostille.proxy.admin import EnvoyAdmin
 from apostille.proxy.binary import find_envoy
 from apostille.proxy.bootstrap import compile_bootstrap, write_bootstrap
@@ -45,6 +46,7 @@ class GatewayOptions:
     admin_port: int = 0
     drain_seconds: float = 30.0
     envoy: Path | None = None
+    lanes: Lanes = Lanes.AUTO
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     access_log: int | None = None
     log: int | None = None
@@ -164,6 +166,7 @@ class LocalGateway:
                 f"--bind={options.address}",
                 f"--workers={options.workers}",
                 f"--admin-port={options.admin_port}",
+                f"--lane={options.lanes.value}",
                 *([f"--envoy={options.envoy}"] if options.envoy else []),
                 *ports,
             ),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from structlog.typing import FilteringBoundLogger
 
 from apostille.base.clock import Clock
 from apostille.base.errors import StartError
-from apostille.control.candidate import Candidate, Judging, compile_candidate, refused_by_envoy
+from apostille.control.candidate import Candidate, CandidateCompiler, Judging, refused_by_envoy
 from apostille.control.last_good import LastGood, LastGoodStore, Unusable
 from apostille.control.metrics import ControlMetrics
 from apostille.control.publish import Published, Publisher
 from apostille.control.reading import Reader, Reading
+from apostille.model.gateway import Gateway
 from apostille.sources.contract import Source, Texts
 from apostille.status.report import Report, compile_report
 
@@ -44,14 +45,18 @@ class ControlPlane:
         metrics: ControlMetrics,
         clock: Clock,
         log: FilteringBoundLogger,
+        published: Callable[[Gateway], None] = lambda _gateway: None,
     ) -> None:
+        """`published` is told of every gateway that is served from then on."""
         self._source = source
         self._judging = judging
+        self._compiler = CandidateCompiler(judging)
         self._publisher = publisher
         self._last_good = last_good
         self._metrics = metrics
         self._clock = clock
         self._log = log
+        self._published = published
         self._reader: Reader | None = None
         self.state = State()
 
@@ -94,8 +99,9 @@ class ControlPlane:
 
     async def _publish(self, reading: Reading) -> State:
         began = self._clock.monotonic()
-        candidate = await compile_candidate(reading.snapshot, self._judging)
+        candidate = await self._compiler.compile(reading.snapshot)
         published = await self._publisher.publish(candidate.gateway, self._judging.site)
+        self._published(candidate.gateway)
         report = _report(reading, candidate, published)
         degraded = f"{', '.join(reading.stale)} cannot be read; served as last read" if reading.stale else None
         self.state = State(
@@ -137,4 +143,5 @@ def _report(reading: Reading, candidate: Candidate, published: Published) -> Rep
     return compile_report(
         ((resource.ref, resource.origin) for resource in reading.snapshot.resources),
         (*reading.findings, *candidate.findings, *refused),
+        candidate.notes,
     )

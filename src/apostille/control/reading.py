@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from apostille.base.collector import collector_paused
 from apostille.base.refs import Origin
 from apostille.resources.parse import ParsedFile, parse_file
 from apostille.resources.resource import Resource, Spec
@@ -30,14 +31,28 @@ class Reading:
     blind: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Placed:
+    """The resources of one file with their place in the order of all; the first has the place `start`."""
+
+    parsed: ParsedFile
+    start: int
+    resources: tuple[Resource[Spec], ...]
+
+
 class Reader:
     def __init__(self, last_good: Mapping[str, str] | None = None) -> None:
         """`last_good`: file name → text of an earlier life."""
         self._good: dict[str, str] = dict(last_good or {})
         self._parsed: dict[str, tuple[str, ParsedFile]] = {}
+        self._placed: dict[str, _Placed] = {}
 
     def read(self, texts: Texts) -> Reading:
         """Never raises for what is in the texts."""
+        with collector_paused():
+            return self._read(texts)
+
+    def _read(self, texts: Texts) -> Reading:
         findings = list(texts.findings)
         served: dict[str, str] = {}
         stale: list[str] = []
@@ -73,11 +88,18 @@ class Reader:
     def _resources(self, served: Mapping[str, str]) -> list[Resource[Spec]]:
         """In reading order: file name, then place in the file."""
         resources: list[Resource[Spec]] = []
+        placed: dict[str, _Placed] = {}
         for name, text in served.items():
-            for resource in self._parse(name, text).resources:
-                resources.append(replace(resource, order=len(resources)))
-        kept = {name: self._parsed[name] for name in served}
-        self._parsed = kept
+            parsed = self._parse(name, text)
+            known = self._placed.get(name)
+            if known is None or known.parsed is not parsed or known.start != len(resources):
+                # The same objects again where nothing changed: translation compiles only others.
+                ordered = (replace(each, order=order) for order, each in enumerate(parsed.resources, len(resources)))
+                known = _Placed(parsed=parsed, start=len(resources), resources=tuple(ordered))
+            placed[name] = known
+            resources += known.resources
+        self._parsed = {name: self._parsed[name] for name in served}
+        self._placed = placed
         return resources
 
     def _parse(self, name: str, text: str) -> ParsedFile:

@@ -24,7 +24,7 @@ def content_digest(value: object) -> str:
 
 def program_id(policy: Ref, steps: tuple[Step, ...], deadline_ms: int, outbound: Outbound | None = None) -> str:
     """``namespace/name@`` and twelve digits of the content's digest: what `Program.id` holds."""
-    return f"{policy.namespace}/{policy.name}@{content_digest((policy, steps, deadline_ms, outbound))[:12]}"
+    return f"{policy.short}@{content_digest((policy, steps, deadline_ms, outbound))[:12]}"
 
 
 def _canonical(value: object) -> bytes:

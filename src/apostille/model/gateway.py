@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from apostille.base.refs import Ref
 from apostille.model.auth import KeyRing, Program
 from apostille.model.destination import Destination
+from apostille.model.lane import EnvoyKeys, EnvoySigner
 from apostille.model.route import Route
 
 
@@ -34,6 +35,7 @@ class Listener:
 class Gateway:
     """Everything sorted by name: equal input gives equal bytes.
 
+    `envoy_keys`, `envoy_signers`: what Envoy needs to check and sign by itself.
     `deadline_ms`: the longest any program may take; Envoy waits a little longer than that.
     `status_on_error`: what a client gets when the auth service cannot be asked.
     """
@@ -42,5 +44,7 @@ class Gateway:
     destinations: tuple[Destination, ...] = ()
     programs: tuple[Program, ...] = ()
     keyrings: tuple[KeyRing, ...] = ()
+    envoy_keys: tuple[EnvoyKeys, ...] = ()
+    envoy_signers: tuple[EnvoySigner, ...] = ()
     deadline_ms: int = 2000
     status_on_error: int = 503

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from apostille.base.refs import Ref
@@ -30,3 +31,20 @@ class Outbound:
     kind: str
     config: object
     target: Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalSigns:
+    """How a destination says that it will not have the credential that we put on a request.
+
+    `statuses` of such answers; `codes`: error codes in them, letters, digits and ``_`` only. Other answers are the
+    destination's word to the caller, and pass.
+    """
+
+    statuses: tuple[int, ...] = ()
+    codes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        strange = [code for code in self.codes if not re.fullmatch(r"[A-Za-z0-9_]+", code)]
+        if strange:
+            raise ValueError(f"error codes are of letters, digits and `_`: {strange}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from apostille.base.refs import Ref
+from apostille.model.lane import Lane
 
 
 class PathKind(StrEnum):
@@ -117,7 +118,8 @@ class Guard:
 
     `program` is the id of a `Program`, `policy` its policy as ``namespace/name``. `body_limit` in bytes: the
     request's body goes along, 413 above it; None leaves the body alone. `body_may_be_cut`: of a longer body only that
-    much goes along, and the request is not refused. `outbound`: the policy that says what goes on the request.
+    much goes along, and the request is not refused. `outbound`: the policy that says what goes on the request;
+    `integration`: its kind.
     """
 
     program: str
@@ -125,6 +127,7 @@ class Guard:
     body_limit: int | None = None
     body_may_be_cut: bool = False
     outbound: str | None = None
+    integration: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +145,7 @@ class Strip:
 class Route:
     """`name` is unique within its listener and says which matcher of which route it is. `owner` is the RouteTable.
 
+    `lane`: where its requests are judged and signed; None where nothing is.
     `raw_path`: every spelling of a path is welcome, because the destination takes each for another name.
     """
 
@@ -152,4 +156,5 @@ class Route:
     guard: Guard | None = None
     strip: Strip = field(default_factory=Strip)
     raw_path: bool = False
+    lane: Lane | None = None
     labels: tuple[tuple[str, str], ...] = ()

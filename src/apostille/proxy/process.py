@@ -48,6 +48,10 @@ class EnvoyCommand:
             str(self.drain_seconds),
             "--log-level",
             self.log_level,
+            # For each API key Envoy would warn that its key filter is young: 107 MB for 100,000 of them. What else is
+            # said of a configuration there is said when it is judged.
+            "--component-log-level",
+            "misc:error",
             # Otherwise a line of the access log may be ten seconds old before anybody can read it.
             "--file-flush-interval-msec",
             "500",
@@ -122,17 +126,18 @@ class EnvoyProcess:
         await self._process.wait()
 
 
-async def validate(config: str, binary: Path, *, limit: float = _VALIDATE_SECONDS) -> str | None:
-    """What Envoy says against this bootstrap (JSON text), or None when it would take it.
+async def validate(config: str | bytes, binary: Path, *, limit: float = _VALIDATE_SECONDS) -> str | None:
+    """What Envoy says against this bootstrap, or None when it would take it. `config`: JSON text, or the serialized
+    message, which is three times as fast to write and to read.
 
     Envoy loads everything but opens no port and resolves no name. No answer within `limit` seconds counts as a refusal.
     Raises StartError when Envoy cannot be run.
     """
     # Not as an argument: process lists are public, and a configuration may hold secrets. mkstemp makes it 0600.
-    handle, name = tempfile.mkstemp(prefix="apostille-", suffix=".json")
+    handle, name = tempfile.mkstemp(prefix="apostille-", suffix=".json" if isinstance(config, str) else ".pb")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(config)
+        with os.fdopen(handle, "wb") as file:
+            file.write(config.encode() if isinstance(config, str) else config)
         return await _validate_file(name, binary, limit)
     finally:
         Path(name).unlink()

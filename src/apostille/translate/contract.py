@@ -10,6 +10,7 @@ from apostille.base.refs import Ref
 from apostille.base.secrets import SecretText
 from apostille.model.auth import HeaderUse, KeyRing
 from apostille.model.destination import Endpoint
+from apostille.model.lane import EnvoyKey, HeaderPattern
 from apostille.resources.resource import Spec
 from apostille.status.problem import Problem
 
@@ -52,15 +53,52 @@ class StepScope(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnvoyKeyCheck:
+    """The step is nothing but this: 401 unless `header` (in lower case) holds one of `keys`, and then the consumer is
+    known and nothing else is set. No key is empty, and none is there twice."""
+
+    ring: str
+    header: str
+    keys: tuple[EnvoyKey, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvoySigning:
+    """Envoy's own filter signs plain requests just as the integration does.
+
+    `methods`: those that are allowed and have no body. `path`: RE2 of a path that is sent as it is spelled.
+    `path_prefixes` of the path as it is sent, empty: all. `query`: names of parameters that
+    are allowed, whatever their case; None: all. `absent`, `only`: headers as in `model.lane.Plain`.
+    """
+
+    service: str
+    region: str
+    access_key: str
+    secret_key: SecretText
+    session_token: SecretText | None
+    methods: tuple[str, ...]
+    path: str
+    path_prefixes: tuple[str, ...]
+    query: tuple[str, ...] | None
+    absent: tuple[str, ...] = ()
+    only: tuple[HeaderPattern, ...] = ()
+
+
+NOT_NATIVE = "it has a part that runs in the auth service only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledStep:
     """`config` is an instance of the kind's config dataclass.
 
-    It travels to the auth service, so no secret belongs in it that the service need not have.
+    It travels to the auth service, so no secret belongs in it that the service need not have. `native`: what Envoy
+    could do in its place with the same result, or why it cannot.
     """
 
     config: object
     headers: HeaderUse
     keyrings: tuple[KeyRing, ...] = ()
+    native: EnvoyKeyCheck | str = NOT_NATIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +107,17 @@ class CompiledIntegration:
 
     `raw_path`: the service takes every spelling of a path for another name, so nothing is refused or resolved on the
     way. `body_limit` in bytes: as much of the client's body as the integration wants to see; None: nothing of it.
-    `unread`: a request header and a regular expression; where it matches, the body need not be seen after all.
+    `native`: what Envoy could do in its place with the same result, or why it cannot.
+    `unread`: a request header; where the client says something in it, the body need not be seen after all.
+    `summary`: what this lets callers do, in lines for people; no secret in it.
     """
 
     config: object
     raw_path: bool = False
     body_limit: int | None = None
-    unread: tuple[str, str] | None = None
+    unread: str | None = None
+    native: EnvoySigning | str = NOT_NATIVE
+    summary: tuple[str, ...] = ()
 
 
 class IntegrationCompiler(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from copy import copy
 
 from apostille.model.destination import ClientTls, Destination, Endpoint, Protocol
 from apostille.resources.core import SERVICE_NAME_LABEL, EndpointSlice, Service, ServicePort
@@ -27,6 +28,9 @@ _NO_HTTP = ("MONGO", "TCP", "TLS")
 _METADATA_ADDRESSES = ("169.254.169.254", "fd00:ec2::254", "168.63.129.16", "100.100.100.200")
 
 
+_Reference = tuple[DestinationKind, str, str, int | str | None]
+
+
 class Destinations:
     """Resolves references and keeps what was resolved: each destination once, whoever refers to it."""
 
@@ -38,6 +42,17 @@ class Destinations:
             if owner is not None:
                 self._slices.setdefault((piece.ref.namespace, owner), []).append(piece)
         self._resolved: dict[str, Destination] = {}
+        # What references lead to, for all that are apart: thousands of routes refer to the same few.
+        self._found: dict[_Reference, Destination] = {}
+
+    def apart(self) -> Destinations:
+        """The same destinations, and a memory of its own of which were used; `absorb` brings it back."""
+        other = copy(self)
+        other._resolved = {}  # noqa: SLF001 - it is one of us
+        return other
+
+    def absorb(self, other: Destinations) -> None:
+        self._resolved |= other._resolved
 
     @property
     def used(self) -> tuple[Destination, ...]:
@@ -79,6 +94,9 @@ class Destinations:
             return _not_built((*at, "subset"), text)
         namespace = reference.ref.namespace or namespace
         wanted = reference.port.value if reference.port else None
+        known = self._found.get((reference.kind, namespace, reference.ref.name, wanted))
+        if known is not None:
+            return self._resolved.setdefault(known.name, known)
         if reference.kind is DestinationKind.VIRTUAL_DESTINATION:
             return _not_built((*at, "kind"), "VIRTUAL_DESTINATION is not built; forward to a Service instead.")
         resolve = self._service if reference.kind is DestinationKind.SERVICE else self._external
@@ -88,6 +106,7 @@ class Destinations:
         trap = _metadata_trap(found)
         if trap is not None:
             return Problem(at=at, reason=Reason.UNSAFE, message=trap)
+        self._found[reference.kind, namespace, reference.ref.name, wanted] = found
         return self._resolved.setdefault(found.name, found)
 
     def service_endpoints(self, host: str, port: int) -> tuple[Endpoint, ...] | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
-from apostille.base.refs import Ref
 from apostille.model.auth import Step
+from apostille.model.lane import Lane, Lanes, ServiceLane
 from apostille.model.outbound import Outbound, Target
 from apostille.model.route import (
     Forward,
@@ -18,9 +19,11 @@ from apostille.model.route import (
     Route,
     Strip,
 )
-from apostille.translate.contract import CompiledIntegration
+from apostille.translate.contract import CompiledIntegration, EnvoyKeyCheck
 from apostille.translate.destinations import Destinations
 from apostille.translate.guards import CompiledGuard, Guards
+from apostille.translate.lanes import NativeDoor, compile_lane, signer_id
+from apostille.translate.matches import EVERYTHING
 from apostille.translate.outbound import CompiledOutbound, Outbounds
 from apostille.translate.policies import RouteFacts
 from apostille.translate.programs import ProgramBook
@@ -33,15 +36,23 @@ _CREDENTIALS = ("authorization", "proxy-authorization")
 _CREDENTIAL_PREFIX = "x-amz-"
 
 
+class _NativeKeys(TypedDict):
+    keys: EnvoyKeyCheck | str | None
+    slot: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doors:
-    """`stripped` are the header names that no route passes on (see `identity_headers`)."""
+    """`stripped` are the header names that no route passes on (see `identity_headers`). `slots`: by key ring, the
+    filter of Envoy's that has it."""
 
     guards: Guards
     outbounds: Outbounds
     destinations: Destinations
     book: ProgramBook
     stripped: frozenset[str]
+    slots: Mapping[str, int]
+    lanes: Lanes
 
     def fit(
         self, route: Route, facts: RouteFacts, written: PathRewrite | RegexRewrite | None
@@ -69,6 +80,9 @@ class Doors:
             replace(
                 route,
                 guard=Guard(program=program.id, policy=guard.name, body_limit=chain.body_limit),
+                lane=self._lane(
+                    NativeDoor(name=route.name, match=route.match, rewrite=None, **self._native_keys(guard))
+                ),
                 strip=self._strip(route, chain.steps, private=True),
             ),
         )
@@ -88,7 +102,11 @@ class Doors:
             return "nobody can tell which Host will be sent, and it is signed; write `hostRewrite`"
         (host,) = hosts
         target = Target(
-            host=host, path=route.match.path, rewrite=written, tls=all(place.tls is not None for place in places)
+            host=host,
+            # It matters to a rewrite alone. Thousands of routes without one share a program.
+            path=route.match.path if written is not None else EVERYTHING,
+            rewrite=written,
+            tls=all(place.tls is not None for place in places),
         )
         program = self.book.add(
             guard, Outbound(policy=policy.policy.ref, kind=policy.kind, config=integration.config, target=target)
@@ -98,10 +116,11 @@ class Doors:
         limits = [limit for limit in (chain.body_limit if chain else None, integration.body_limit) if limit is not None]
         door = Guard(
             program=program.id,
-            policy=guard.name if guard is not None else _shown(policy.policy.ref),
+            policy=guard.name if guard is not None else policy.policy.ref.short,
             body_limit=max(limits, default=None),
             body_may_be_cut=integration.body_limit is not None and (chain is None or chain.body_limit is None),
-            outbound=_shown(policy.policy.ref),
+            outbound=policy.policy.ref.short,
+            integration=policy.kind,
         )
         signed = replace(
             route,
@@ -111,19 +130,42 @@ class Doors:
             strip=replace(self._strip(route, steps, private=True), prefixes=()),
             raw_path=integration.raw_path,
         )
+        lane = self._lane(
+            NativeDoor(
+                name=route.name,
+                match=route.match,
+                rewrite=written,
+                signing=integration.native,
+                signer=signer_id(policy.policy.ref, integration.native),
+                **self._native_keys(guard),
+            )
+        )
         unread = integration.unread
         if unread is None or (chain is not None and chain.body_limit is not None):
-            return (signed,)
+            return (replace(signed, lane=lane),)
         # Requests that say themselves what their body is need not be held back until it has been read.
         streamed = replace(
             signed,
+            # The first of the two, since plain requests are taken out before any route is tried.
+            lane=lane,
             name=f"{route.name}+",
             match=replace(
-                route.match, headers=(*route.match.headers, HeaderMatch(name=unread[0], value=unread[1], regex=True))
+                route.match,
+                # Sent, and not empty. A regular expression would take Envoy 11 KB for each such route.
+                headers=(*route.match.headers, HeaderMatch(name=unread, value="", invert=True)),
             ),
             guard=replace(door, body_limit=None, body_may_be_cut=False),
         )
         return (streamed, signed)
+
+    def _lane(self, door: NativeDoor) -> Lane:
+        if self.lanes is Lanes.SERVICE:
+            return ServiceLane(reason="the gateway was started with the service lane for everything")
+        return compile_lane(door)
+
+    def _native_keys(self, guard: CompiledGuard | None) -> _NativeKeys:
+        native = guard.chain.native if guard is not None and guard.chain is not None else None
+        return {"keys": native, "slot": self.slots.get(native.ring) if isinstance(native, EnvoyKeyCheck) else None}
 
     def _strip(self, route: Route, steps: tuple[Step, ...], *, private: bool) -> Strip:
         reads = {name for step in steps for name in step.headers.reads}
@@ -151,7 +193,3 @@ def identity_headers(guards: Guards) -> frozenset[str]:
 
 def _told(steps: Iterable[Step]) -> set[str]:
     return {name for step in steps for name in (*step.headers.credentials, *step.headers.writes)}
-
-
-def _shown(ref: Ref) -> str:
-    return f"{ref.namespace}/{ref.name}"

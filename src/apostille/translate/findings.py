@@ -31,6 +31,9 @@ class Ledger:
         for problem in problems:
             self.add(resource, problem, effect)
 
+    def absorb(self, other: Ledger) -> None:
+        self._findings += other._findings
+
     @property
     def findings(self) -> tuple[Finding, ...]:
         return tuple(dict.fromkeys(self._findings))
@@ -49,4 +52,4 @@ def contained(ledger: Ledger, resource: Resource[Spec], compile_: Callable[[], T
 
 def names(refs: Iterable[Ref]) -> str:
     """For messages: ``a/b, a/c``."""
-    return ", ".join(f"{ref.namespace}/{ref.name}" for ref in refs)
+    return ", ".join(ref.short for ref in refs)

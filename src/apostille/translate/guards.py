@@ -24,7 +24,7 @@ from apostille.resources.snapshot import Snapshot
 from apostille.resources.validation import validate_spec
 from apostille.status.problem import FieldPath
 from apostille.status.reasons import Effect, Reason
-from apostille.translate.contract import StepCompiler
+from apostille.translate.contract import CompiledStep, EnvoyKeyCheck, StepCompiler
 from apostille.translate.destinations import Destinations
 from apostille.translate.findings import Ledger, contained, names
 from apostille.translate.policies import RouteFacts, Unselected, covers
@@ -39,11 +39,13 @@ _CONFIG: FieldPath = ("spec", "config")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """The compiled steps. `body_limit` in bytes, where a step needs the client's body. `status_on_error`: as the
-    policy's server says, if it does."""
+    """The compiled steps. `native`: what Envoy could do in their place with the same result, or why it cannot.
+    `body_limit` in bytes, where a step needs the client's body. `status_on_error`: as the policy's server says, if it
+    does."""
 
     steps: tuple[Step, ...]
     keyrings: tuple[KeyRing, ...]
+    native: EnvoyKeyCheck | str
     deadline_ms: int
     body_limit: int | None = None
     status_on_error: int | None = None
@@ -60,7 +62,7 @@ class CompiledGuard:
 
     @property
     def name(self) -> str:
-        return f"{self.policy.ref.namespace}/{self.policy.ref.name}"
+        return self.policy.ref.short
 
 
 @dataclass(slots=True)
@@ -71,6 +73,15 @@ class Guards:
     policies: tuple[CompiledGuard, ...]
     _used: set[Ref] = field(default_factory=set)
     _beaten: dict[Ref, set[Ref]] = field(default_factory=dict)
+
+    def apart(self) -> Guards:
+        """The same guards, and a memory of their own of whom they were asked for; `absorb` brings it back."""
+        return Guards(unbuilt=self.unbuilt, policies=self.policies)
+
+    def absorb(self, other: Guards) -> None:
+        self._used |= other._used
+        for loser, winners in other._beaten.items():
+            self._beaten.setdefault(loser, set()).update(winners)
 
     def guard_of(self, route: RouteFacts) -> CompiledGuard | None:
         covering = [g for g in self.policies if covers(g.targets, route, g.unselected)]
@@ -137,7 +148,7 @@ class GuardCompiler:
         chain = self._compile_chain(policy, spec.config.gloo_auth)
         if chain is None or server is None:
             return shut
-        steps, keyrings = chain
+        steps, keyrings, native = chain
         limit = server.request_body.max_request_bytes if server.request_body else None
         wants_body = any(step.headers.body for step in steps)
         if wants_body and limit is None:
@@ -152,6 +163,7 @@ class GuardCompiler:
             chain=Chain(
                 steps=steps,
                 keyrings=keyrings,
+                native=native,
                 deadline_ms=deadline,
                 body_limit=limit if wants_body else None,
                 # Gloo's default is 403; a caller who did nothing wrong is told so unless somebody wrote it down.
@@ -161,7 +173,7 @@ class GuardCompiler:
 
     def _compile_chain(
         self, policy: Resource[Spec], auth: GlooAuth
-    ) -> tuple[tuple[Step, ...], tuple[KeyRing, ...]] | None:
+    ) -> tuple[tuple[Step, ...], tuple[KeyRing, ...], EnvoyKeyCheck | str] | None:
         """None when a step is not understood; it has been told why by then."""
         at = (*_CONFIG, "glooAuth")
         sound = True
@@ -171,6 +183,7 @@ class GuardCompiler:
             sound = False
         steps: list[Step] = []
         keyrings: list[KeyRing] = []
+        natives: list[EnvoyKeyCheck | str] = []
         for index, entry in enumerate(auth.configs):
             if isinstance(entry, BrokenItem):
                 sound = False
@@ -179,14 +192,17 @@ class GuardCompiler:
             if compiled is None:
                 sound = False
                 continue
-            step, rings = compiled
-            steps.append(step)
-            keyrings += rings
-        return (tuple(steps), tuple(keyrings)) if sound else None
+            name, kind, found = compiled
+            steps.append(Step(name=name, kind=kind, config=found.config, headers=found.headers))
+            keyrings += found.keyrings
+            natives.append(found.native)
+        native = natives[0] if len(natives) == 1 else "its guard has several steps"
+        return (tuple(steps), tuple(keyrings), native) if sound else None
 
     def _compile_step(
         self, policy: Resource[Spec], name: str, entry: StepEntry, at: FieldPath
-    ) -> tuple[Step, tuple[KeyRing, ...]] | None:
+    ) -> tuple[str, str, CompiledStep] | None:
+        """The step's name, its kind and what became of it."""
         at = (*at, entry.field)
         kind = self._steps.get(entry.kind)
         if kind is None:
@@ -210,8 +226,7 @@ class GuardCompiler:
             for problem in compiled:
                 self._shut(policy, (*at, *problem.at), problem.reason, problem.message)
             return None
-        step = Step(name=name, kind=kind.name, config=compiled.config, headers=compiled.headers)
-        return step, compiled.keyrings
+        return name, kind.name, compiled
 
     def _server(self, policy: Resource[Spec], config: ExtAuthConfig) -> ExtAuthServer | None:
         """The policy's server, or the defaults where none is named; None when the named one cannot be used."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from apostille.base.refs import Ref
+from apostille.model.auth import Program
+from apostille.model.gateway import Listener
 from apostille.resources.broken import BrokenItem
 from apostille.resources.outbound import OutboundAuthPolicy
 from apostille.resources.resource import Resource, Spec
 from apostille.resources.selectors import GuardSpec
 from apostille.resources.snapshot import Snapshot
 from apostille.resources.validation import validate_spec
-from apostille.status.problem import FieldPath
+from apostille.status.problem import FieldPath, Note
 from apostille.status.reasons import Effect, Reason
 from apostille.translate.contract import CompiledIntegration, IntegrationCompiler
 from apostille.translate.destinations import Destinations
@@ -22,6 +24,7 @@ from apostille.translate.policies import RouteFacts, selects_destination, select
 from apostille.translate.scope import PolicyScope
 
 _CONFIG: FieldPath = ("spec", "config")
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,15 @@ class Outbounds:
     policies: tuple[CompiledOutbound, ...]
     _used: set[Ref] = field(default_factory=set)
     _beaten: dict[Ref, set[Ref]] = field(default_factory=dict)
+
+    def apart(self) -> Outbounds:
+        """The same policies, and a memory of their own of whom they were asked for; `absorb` brings it back."""
+        return Outbounds(policies=self.policies)
+
+    def absorb(self, other: Outbounds) -> None:
+        self._used |= other._used
+        for loser, winners in other._beaten.items():
+            self._beaten.setdefault(loser, set()).update(winners)
 
     def outbound_of(self, route: RouteFacts) -> CompiledOutbound | str | None:
         """None: nothing is put on. A text: what is wrong with this route, which must then be shut."""
@@ -86,6 +98,37 @@ class Outbounds:
             elif ref not in self._used:
                 text = "This policy covers no route; check its selectors against destinations and labels of routes."
                 ledger.note(each.policy, ("spec",), Reason.NOTHING_SELECTED, text, Effect.IGNORED)
+
+    def tell_unguarded(self, listeners: Iterable[Listener], programs: Iterable[Program], ledger: Ledger) -> None:
+        """What goes out with a credential of ours, for whoever asks. `listeners` and `programs` as they will run."""
+        # Only where no guard adds its steps is the program named for the outbound policy.
+        bare = {p.id: p.policy for p in programs if p.outbound is not None and p.policy == p.outbound.policy}
+        found: dict[Ref, dict[str, None]] = {}
+        opened = (each for each in listeners if not each.https_redirect)
+        for route in (route for each in opened for host in each.virtual_hosts for route in host.routes):
+            if route.guard is not None and route.guard.program in bare:
+                written = route.name.rstrip("+").partition("#")[0]
+                found.setdefault(bare[route.guard.program], {})[written] = None
+        for each in self.policies:
+            routes = list(found.get(each.policy.ref, ()))
+            if not routes:
+                continue
+            more = f" and {len(routes) - _NAMED} more" if len(routes) > _NAMED else ""
+            text = (
+                "Whoever reaches the port uses these credentials and is not asked who they are, on the routes "
+                f"{', '.join(routes[:_NAMED])}{more} (NAMESPACE/TABLE/ROUTE). "
+                "Write an ExtAuthPolicy that selects them, with `apiKeyAuth` for example; its steps run first."
+            )
+            ledger.note(each.policy, ("spec",), Reason.UNGUARDED, text, Effect.AS_WRITTEN)
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What each policy that could be understood lets callers do."""
+        return tuple(
+            Note(ref=each.policy.ref, origin=each.policy.origin, lines=each.integration.summary)
+            for each in self.policies
+            if each.integration is not None and each.integration.summary
+        )
 
 
 def compile_outbounds(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from apostille.base.refs import Ref
 from apostille.model.auth import KeyRing, Program
 from apostille.model.digest import program_id
-from apostille.model.outbound import Outbound
+from apostille.model.outbound import Outbound, Target
 from apostille.translate.guards import CompiledGuard
 
 DEFAULT_DEADLINE_MS = 2000
@@ -16,9 +17,25 @@ class ProgramBook:
     def __init__(self) -> None:
         self._programs: dict[str, Program] = {}
         self._keyrings: dict[str, KeyRing] = {}
+        # Thousands of routes have the same program. Besides the policies only the target differs from route to route.
+        self._known: dict[tuple[Ref | None, Ref | None, Target | None], Program] = {}
+
+    def absorb(self, other: ProgramBook) -> None:
+        self._programs |= other._programs
+        self._keyrings |= other._keyrings
 
     def add(self, guard: CompiledGuard | None, outbound: Outbound | None) -> Program:
         """`guard` has a chain; at least one of the two is there."""
+        asked = (
+            guard.policy.ref if guard is not None else None,
+            outbound.policy if outbound is not None else None,
+            outbound.target if outbound is not None else None,
+        )
+        if asked not in self._known:
+            self._known[asked] = self._compile(guard, outbound)
+        return self._known[asked]
+
+    def _compile(self, guard: CompiledGuard | None, outbound: Outbound | None) -> Program:
         chain = guard.chain if guard is not None else None
         policy = guard.policy.ref if guard is not None else outbound.policy if outbound is not None else None
         if policy is None:

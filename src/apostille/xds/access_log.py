@@ -14,6 +14,7 @@ from apostille.xds.names import (
     ASKED_HOST,
     ASKED_ID,
     ASKED_PATH,
+    CALLER,
     EXT_AUTHZ,
     METADATA,
     METADATA_OUTBOUND,
@@ -25,8 +26,13 @@ from apostille.xds.packing import emit_any
 
 def _asked(key: str, command: str, parameter: str) -> str:
     """What the filter chain has noted, or what stands in a request that was refused before it got there."""
-    operators = [{"command": "FILTER_STATE", "param": f"{key}:PLAIN"}, {"command": command, "param": parameter}]
-    return f"%COALESCE({json.dumps({'operators': operators})})%"
+    return _first_of(("FILTER_STATE", f"{key}:PLAIN"), (command, parameter))
+
+
+def _first_of(*operators: tuple[str, str]) -> str:
+    """Of Envoy's command operators, each with its parameter, the first that has a value."""
+    listed = [{"command": command, "param": parameter} for command, parameter in operators]
+    return f"%COALESCE({json.dumps({'operators': listed})})%"
 
 
 # Field of the log line to Envoy's command operator; docs/reference/access-log.md explains each.
@@ -42,7 +48,7 @@ FIELDS = {
     "table": f"%METADATA(ROUTE:{METADATA}:{METADATA_TABLE})%",
     "policy": f"%METADATA(ROUTE:{METADATA}:{METADATA_POLICY})%",
     "outbound": f"%METADATA(ROUTE:{METADATA}:{METADATA_OUTBOUND})%",
-    "consumer": f"%DYNAMIC_METADATA({EXT_AUTHZ}:{CONSUMER_HEADER})%",
+    "consumer": _first_of(("DYNAMIC_METADATA", f"{EXT_AUTHZ}:{CONSUMER_HEADER}"), ("FILTER_STATE", f"{CALLER}:PLAIN")),
     "destination": "%UPSTREAM_CLUSTER%",
     "upstream": "%UPSTREAM_HOST%",
     "status": "%RESPONSE_CODE%",

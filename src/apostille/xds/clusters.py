@@ -30,6 +30,7 @@ from apostille.base.check import OUR_HEADERS_PREFIX
 from apostille.model.destination import ClientTls, Destination, Endpoint, Protocol
 from apostille.xds.names import HTTP_PROTOCOL_OPTIONS, OUTWARD_HYGIENE, UPSTREAM_CODEC
 from apostille.xds.packing import emit_any
+from apostille.xds.signing_filters import emit_signing_filters
 
 # What tells a foreign service about our inside: taken off in the upstream filter chain, which runs after every
 # other filter and again on each retry. `remove` takes a name, the prefixes catch what Envoy may add one day.
@@ -37,10 +38,21 @@ _INWARD_PREFIXES = ("x-envoy-", "x-forwarded-", OUR_HEADERS_PREFIX)
 _INWARD_NAMES = ("x-request-id", "forwarded", "via")
 
 
-def emit_cluster(destination: Destination, system_ca: str | None) -> Cluster:
-    """`system_ca`: the CA bundle file for TLS destinations that name none."""
+def signed_name(destination: str, signer: str) -> str:
+    """The cluster of a destination in which Envoy signs; requests that it should not sign take the plain one."""
+    return f"{destination}|{signer}"
+
+
+def emit_cluster(
+    destination: Destination, system_ca: str | None, *, signer: str | None = None, inline: bool = False
+) -> Cluster:
+    """`system_ca`: the CA bundle file for TLS destinations that name none. `signer`, `inline`: as in
+    `emit_signing_filters`."""
+    signing = emit_signing_filters(signer, inline=inline) if signer is not None else []
     return Cluster(
-        name=destination.name,
+        name=destination.name if signer is None else signed_name(destination.name, signer),
+        # In logs and metrics it is the one destination.
+        alt_stat_name=destination.name if signer is not None else "",
         type=_discovery(destination),
         connect_timeout=Duration(seconds=5),
         dns_lookup_family=Cluster.ALL,
@@ -54,7 +66,7 @@ def emit_cluster(destination: Destination, system_ca: str | None) -> Cluster:
             if destination.endpoints
             else [],
         ),
-        typed_extension_protocol_options={HTTP_PROTOCOL_OPTIONS: emit_any(_emit_protocol(destination))},
+        typed_extension_protocol_options={HTTP_PROTOCOL_OPTIONS: emit_any(_emit_protocol(destination, signing))},
         transport_socket=None if destination.tls is None else _emit_tls(destination.tls, system_ca),
     )
 
@@ -78,7 +90,7 @@ def _emit_endpoint(endpoint: Endpoint, hostname: str | None) -> LbEndpoint:
     )
 
 
-def _emit_protocol(destination: Destination) -> HttpProtocolOptions:
+def _emit_protocol(destination: Destination, signing: list[HttpFilter]) -> HttpProtocolOptions:
     explicit = (
         HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions())
         if destination.protocol is Protocol.HTTP2
@@ -88,9 +100,10 @@ def _emit_protocol(destination: Destination) -> HttpProtocolOptions:
         explicit_http_config=explicit,
         http_filters=[
             HttpFilter(name=OUTWARD_HYGIENE, typed_config=emit_any(_emit_outward_hygiene())),
+            *signing,
             HttpFilter(name=UPSTREAM_CODEC, typed_config=emit_any(UpstreamCodec())),
         ]
-        if destination.external
+        if destination.external or signing
         else [],
     )
 

@@ -1,7 +1,9 @@
-"""The HTTP filter chain of every listener, in order: note what was asked for, strip, ask the auth service, route."""
+"""The HTTP filter chain of every listener, in order: strip, check keys, note what was asked for, ask the auth service,
+route; on the way back, watch what destinations say of our credentials."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 from envoy.config.core.v3.base_pb2 import DataSource, HeaderValue, RetryPolicy
@@ -37,11 +39,14 @@ from apostille.base.check import (
     STATUS_HEADER,
     TARGET_HEADER,
 )
+from apostille.model.outbound import RefusalSigns
 from apostille.proxy.bootstrap import AUTH_CLUSTER
+from apostille.xds.key_slots import emit_key_slots
 from apostille.xds.names import (
     ASKED_HOST,
     ASKED_ID,
     ASKED_PATH,
+    CALLER,
     EXT_AUTHZ,
     HEADER_MUTATION,
     METADATA,
@@ -51,6 +56,7 @@ from apostille.xds.names import (
 )
 from apostille.xds.packing import emit_any
 from apostille.xds.patterns import everything_but
+from apostille.xds.watch import emit_watch
 
 # What the auth service's own HTTP server and Envoy's client put on every answer: no part of the decision.
 _TRANSPORT_NAMES = ("content-length", "date", "server")
@@ -60,12 +66,17 @@ _TRANSPORT_PREFIXES = ("x-envoy-",)
 _PATIENCE_MS = 250
 
 
-def emit_filters(deadline_ms: int, status_on_error: int) -> list[HttpFilter]:
-    """`deadline_ms`: the longest a chain may take. `status_on_error`: the answer when the service cannot be asked."""
+def emit_filters(
+    deadline_ms: int, status_on_error: int, signs: Mapping[str, RefusalSigns], *, inline: bool
+) -> list[HttpFilter]:
+    """`deadline_ms`: the longest a chain may take. `status_on_error`: the answer when the service cannot be asked.
+    `signs` as in `emit_watch`, `inline` as in `emit_key_slots`."""
     return [
-        HttpFilter(name=SET_FILTER_STATE, typed_config=emit_any(_emit_notes())),
         HttpFilter(name=HEADER_MUTATION, typed_config=emit_any(HeaderMutation())),
+        *emit_key_slots(inline=inline),
+        HttpFilter(name=SET_FILTER_STATE, typed_config=emit_any(_emit_notes())),
         HttpFilter(name=EXT_AUTHZ, typed_config=emit_any(_emit_ext_authz(deadline_ms, status_on_error))),
+        emit_watch(signs),
         HttpFilter(name=ROUTER, typed_config=emit_any(Router(suppress_envoy_headers=True))),
     ]
 
@@ -78,12 +89,16 @@ def _emit_notes() -> SetFilterState:
             FilterStateValue(
                 object_key=key,
                 factory_key="envoy.string",
-                format_string=SubstitutionFormatString(text_format_source=DataSource(inline_string=operator)),
+                format_string=SubstitutionFormatString(
+                    text_format_source=DataSource(inline_string=operator), omit_empty_values=True
+                ),
+                skip_if_empty=True,
             )
             for key, operator in (
                 (ASKED_HOST, "%REQ(:AUTHORITY)%"),
                 (ASKED_PATH, "%PATH(NQ:PATH)%"),
                 (ASKED_ID, "%REQ(X-REQUEST-ID)%"),
+                (CALLER, f"%REQ({CONSUMER_HEADER.upper()})%"),
             )
         ]
     )

@@ -6,14 +6,20 @@ stands in routes, clusters and auth programs.
 
 from __future__ import annotations
 
-from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, MetadataFilter, ResponseFlagFilter
+from envoy.config.accesslog.v3.accesslog_pb2 import (
+    AccessLogFilter,
+    ExtensionFilter,
+    MetadataFilter,
+    ResponseFlagFilter,
+)
 from envoy.config.core.v3.address_pb2 import Address, SocketAddress
-from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.config.core.v3.base_pb2 import DataSource, HeaderValue, HeaderValueOption
 from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
 from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions, HttpProtocolOptions
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener as EnvoyListener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
     LocalReplyConfig,
@@ -26,12 +32,15 @@ from envoy.type.matcher.v3.value_pb2 import ValueMatcher
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
-from apostille.base.check import CARRIED_STATUSES, REASON_HEADER, STATUS_HEADER
+from apostille.base.check import CARRIED_STATUSES, CHALLENGE, KEY_REFUSED, REASON_HEADER, STATUS_HEADER
 from apostille.model.gateway import Listener
 from apostille.xds.access_log import emit_access_log
 from apostille.xds.filters import emit_filters
+from apostille.xds.key_slots import MISSING_KEY, UNKNOWN_KEY
 from apostille.xds.names import EXT_AUTHZ
 from apostille.xds.packing import emit_any
+from apostille.xds.site import Site
+from apostille.xds.watch import emit_sightings_log
 
 # Answers that Envoy makes up itself say why. UAEX is not here: what the auth service denies has its own reason.
 _REASONS = (
@@ -45,24 +54,24 @@ _AUTH_UNAVAILABLE = "auth_unavailable"
 
 def emit_listener(
     listener: Listener,
-    address: str,
+    site: Site,
     *,
     deadline_ms: int,
     status_on_error: int,
     inline_routes: RouteConfiguration | None = None,
 ) -> EnvoyListener:
-    """`address`: the IP address to open on. `inline_routes`: the routes stand inside instead of being asked for."""
+    """`inline_routes`: the routes stand inside instead of being asked for."""
     manager = HttpConnectionManager(
         stat_prefix=listener.name.replace("/", "_"),
         rds=None if inline_routes else Rds(config_source=_ads(), route_config_name=listener.name),
         route_config=inline_routes,
-        http_filters=emit_filters(deadline_ms, status_on_error),
-        access_log=[emit_access_log()],
+        http_filters=emit_filters(deadline_ms, status_on_error, site.signs, inline=inline_routes is not None),
+        access_log=[emit_access_log(), emit_sightings_log()],
         local_reply_config=_emit_local_replies(),
         # The client's address is the connection's; what clients say of themselves in x-forwarded-* is not believed.
         use_remote_address=BoolValue(value=True),
         # Paths are matched, judged, signed and sent as the client spelled them. Odd spellings find no route (see
-        # xds.paths), but where the destination takes each of them for a name of its own, as S3 does.
+        # routing.spellings), but where the destination takes each of them for a name of its own, as S3 does.
         normalize_path=BoolValue(value=False),
         merge_slashes=False,
         path_with_escaped_slashes_action=HttpConnectionManager.KEEP_UNCHANGED,
@@ -81,7 +90,7 @@ def emit_listener(
     )
     return EnvoyListener(
         name=listener.name,
-        address=Address(socket_address=SocketAddress(address=address, port_value=listener.port)),
+        address=Address(socket_address=SocketAddress(address=site.address, port_value=listener.port)),
         # With it a second gateway on the same port would start without a word and take half of the connections.
         enable_reuse_port=BoolValue(value=False),
         # And without it the kernel gives most connections to one worker thread.
@@ -107,6 +116,7 @@ def _emit_local_replies() -> LocalReplyConfig:
         mappers=[
             # The first mapper that matches is the only one.
             *(_true_status(status) for status in CARRIED_STATUSES),
+            _key_refused(),
             *(_reason_for(flag, reason) for flag, reason in _REASONS),
             # Other denials by the auth service carry the same flag, with a reason of their own that stays.
             _reason_for("UAEX", _AUTH_UNAVAILABLE),
@@ -121,6 +131,26 @@ def _reason_for(flag: str, reason: str) -> ResponseMapper:
             HeaderValueOption(
                 header=HeaderValue(key=REASON_HEADER, value=reason), append_action=HeaderValueOption.ADD_IF_ABSENT
             )
+        ],
+    )
+
+
+def _key_refused() -> ResponseMapper:
+    """The words of apiKeyAuth in the auth service: no caller sees by whom a key was checked."""
+    details = " || ".join(f"response.code_details == '{detail}'" for detail in (MISSING_KEY, UNKNOWN_KEY))
+    return ResponseMapper(
+        filter=AccessLogFilter(
+            extension_filter=ExtensionFilter(
+                name="envoy.access_loggers.extension_filters.cel",
+                typed_config=emit_any(ExpressionFilter(expression=details)),
+            )
+        ),
+        body=DataSource(inline_string=""),
+        headers_to_add=[
+            HeaderValueOption(
+                header=HeaderValue(key=name, value=value), append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+            )
+            for name, value in (("www-authenticate", CHALLENGE), (REASON_HEADER, KEY_REFUSED))
         ],
     )
 

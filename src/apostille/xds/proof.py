@@ -7,7 +7,7 @@ this module starts no process.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -42,14 +42,16 @@ class ProofError(Exception):
     """Envoy refuses even what is left after everything it refused was put aside; the text is Envoy's."""
 
 
-async def prove(gateway: Gateway, judge: Judge) -> Proven:
+async def prove(gateway: Gateway, judge: Judge, before: Gateway | None = None) -> Proven:
     """The gateway without what Envoy refuses. One call of the judge when nothing is wrong.
 
-    Raises ProofError when nothing acceptable is left.
+    `before`: one that was proven earlier. What is the same in it is not judged again: routes and destinations are
+    sound or not each by itself. Raises ProofError when nothing acceptable is left.
     """
-    if await judge(gateway) is None:
-        return Proven(gateway=gateway, refusals=())
-    refusals: list[Refusal] = []
+    known = _Known.of(before)
+    gateway, refusals = _without_loose_ends(gateway)
+    if await judge(known.leave_out(gateway)) is None:
+        return Proven(gateway=gateway, refusals=tuple(refusals))
 
     async def sound(
         kind: Callable[[T], tuple[Ref, str]], items: Sequence[T], build: Callable[[Sequence[T]], Gateway]
@@ -61,10 +63,9 @@ async def prove(gateway: Gateway, judge: Judge) -> Proven:
         return set(offenders)
 
     bare = replace(gateway, listeners=(), destinations=())
-    bad = await sound(
-        lambda d: (d.owner, d.name), gateway.destinations, lambda some: replace(bare, destinations=tuple(some))
-    )
-    proven = _without_destinations(gateway, {gateway.destinations[i].name for i in bad})
+    destinations = [each for each in gateway.destinations if not known.has_destination(each)]
+    bad = await sound(lambda d: (d.owner, d.name), destinations, lambda some: replace(bare, destinations=tuple(some)))
+    proven = _without_destinations(gateway, {destinations[i].name for i in bad})
 
     hollow = [replace(listener, virtual_hosts=()) for listener in proven.listeners]
     bad = await sound(lambda each: (each.owner, each.name), hollow, lambda some: replace(bare, listeners=tuple(some)))
@@ -75,20 +76,66 @@ async def prove(gateway: Gateway, judge: Judge) -> Proven:
         for listener in proven.listeners
         for host in listener.virtual_hosts
         for route in host.routes
+        if not known.has_route(listener, host, route)
     ]
-    with_clusters = replace(bare, destinations=proven.destinations)
     bad = await sound(
-        lambda p: (p.route.owner, p.route.name),
-        routes,
-        lambda some: replace(with_clusters, listeners=_only(some)),
+        lambda p: (p.route.owner, p.route.name), routes, lambda some: replace(bare, listeners=_only(some))
     )
     refused = {routes[i].route.name for i in bad}
     proven = await _with_replacements(proven, refused, judge)
 
-    words = await judge(proven)
+    words = await judge(known.leave_out(proven))
     if words is not None:
         raise ProofError(words)
     return Proven(gateway=proven, refusals=tuple(refusals))
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a judge has seen before and found sound."""
+
+    destinations: Mapping[str, Destination]
+    routes: Mapping[tuple[str, str, str], Route]
+
+    @classmethod
+    def of(cls, gateway: Gateway | None) -> _Known:
+        if gateway is None:
+            return cls({}, {})
+        return cls(
+            {each.name: each for each in gateway.destinations},
+            {
+                (listener.name, host.name, route.name): route
+                for listener in gateway.listeners
+                for host in listener.virtual_hosts
+                for route in host.routes
+            },
+        )
+
+    def has_destination(self, destination: Destination) -> bool:
+        return self.destinations.get(destination.name) == destination
+
+    def has_route(self, listener: Listener, host: VirtualHost, route: Route) -> bool:
+        known = self.routes.get((listener.name, host.name, route.name))
+        return known is route or known == route
+
+    def leave_out(self, gateway: Gateway) -> Gateway:
+        """The gateway without it. Listeners and virtual hosts stay: they are few, and must fit together."""
+        if not self.destinations and not self.routes:
+            return gateway
+        return replace(
+            gateway,
+            destinations=tuple(each for each in gateway.destinations if not self.has_destination(each)),
+            listeners=tuple(
+                replace(
+                    listener,
+                    virtual_hosts=tuple(
+                        replace(host, routes=tuple(r for r in host.routes if not self.has_route(listener, host, r)))
+                        for host in listener.virtual_hosts
+                    ),
+                )
+                for listener in gateway.listeners
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +199,24 @@ def _map_routes(gateway: Gateway, change: Callable[[Route], Route | None]) -> Ga
             for listener in gateway.listeners
         ),
     )
+
+
+def _without_loose_ends(gateway: Gateway) -> tuple[Gateway, list[Refusal]]:
+    """Routes to destinations that do not exist answer 500: in a matcher tree Envoy does not look for their clusters."""
+    names = {each.name for each in gateway.destinations}
+    found: dict[str, Refusal] = {}
+
+    def change(route: Route) -> Route:
+        action = route.action
+        lost = [] if not isinstance(action, Forward) else [t.destination for t in action.destinations]
+        lost = [name for name in lost if name not in names]
+        if not lost:
+            return route
+        found[route.name] = Refusal(owner=route.owner, what=route.name, words=f"there is no cluster {lost[0]!r}")
+        return refused_route(route, "route_refused")
+
+    changed = _map_routes(gateway, change)
+    return (changed if found else gateway), list(found.values())
 
 
 def refused_route(route: Route, reason: str) -> Route:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TypedDict, assert_never
+
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as HeaderRule
 from envoy.config.core.v3.base_pb2 import DataSource, HeaderValue, HeaderValueOption, Metadata
 from envoy.config.route.v3.route_components_pb2 import (
@@ -25,10 +28,12 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
-from apostille.base.check import OUR_HEADERS_PREFIX, REASON_HEADER, TARGET_HEADER
+from apostille.base.check import CONSUMER_HEADER, OUR_HEADERS_PREFIX, REASON_HEADER, TARGET_HEADER
 from apostille.base.limits import MAX_BODY_BYTES
 from apostille.model.gateway import Listener, VirtualHost
+from apostille.model.lane import EnvoyLane
 from apostille.model.route import (
+    Action,
     Forward,
     HeaderMatch,
     Match,
@@ -41,6 +46,9 @@ from apostille.model.route import (
     Route,
     Strip,
 )
+from apostille.xds.clusters import signed_name
+from apostille.xds.key_slots import emit_slot_switch, slot_name
+from apostille.xds.matchers import Answers, emit_matcher
 from apostille.xds.names import (
     EXT_AUTHZ,
     HEADER_MUTATION,
@@ -49,9 +57,20 @@ from apostille.xds.names import (
     METADATA_POLICY,
     METADATA_PROGRAM,
     METADATA_TABLE,
+    WATCH,
 )
 from apostille.xds.packing import emit_any
-from apostille.xds.paths import ODD_PATH, UNSENDABLE
+from apostille.xds.signing_filters import SIGNATURE_HEADERS
+from apostille.xds.watch import emit_watch_of
+
+
+class _ActionField(TypedDict, total=False):
+    """The one field of envoy.config.route.v3.Route that says what is done."""
+
+    route: RouteAction
+    redirect: RedirectAction
+    direct_response: DirectResponseAction
+
 
 _REDIRECT_CODES = {
     301: RedirectAction.MOVED_PERMANENTLY,
@@ -62,10 +81,16 @@ _REDIRECT_CODES = {
 }
 
 
-def emit_route_configuration(listener: Listener) -> RouteConfiguration:
+def begin_answers() -> Answers:
+    return Answers(emit_route, _refuse_odd_paths(), emit_lane)
+
+
+def emit_route_configuration(listener: Listener, answers: Answers | None = None) -> RouteConfiguration:
+    """`answers`: those that are kept from earlier configurations."""
+    kept = answers or begin_answers()
     return RouteConfiguration(
         name=listener.name,
-        virtual_hosts=[_emit_virtual_host(host, listener.https_redirect) for host in listener.virtual_hosts],
+        virtual_hosts=[_emit_virtual_host(host, listener.https_redirect, kept) for host in listener.virtual_hosts],
         # An upstream must not be able to speak in our name.
         response_headers_to_remove=[REASON_HEADER],
         # So that the removal above does not take what a route of ours adds.
@@ -75,11 +100,11 @@ def emit_route_configuration(listener: Listener) -> RouteConfiguration:
     )
 
 
-def _emit_virtual_host(host: VirtualHost, https_redirect: bool) -> EnvoyVirtualHost:
+def _emit_virtual_host(host: VirtualHost, https_redirect: bool, answers: Answers) -> EnvoyVirtualHost:
     return EnvoyVirtualHost(
         name=host.name,
         domains=host.domains,
-        routes=[*(emit_route(route) for route in host.routes), _refuse_odd_paths()],
+        matcher=emit_matcher(host.routes, answers),
         require_tls=EnvoyVirtualHost.ALL if https_redirect else EnvoyVirtualHost.NONE,
     )
 
@@ -89,14 +114,51 @@ def emit_route(route: Route) -> EnvoyRoute:
     reason = action.reason if isinstance(action, Respond) else None
     return EnvoyRoute(
         name=route.name,
-        match=_emit_match(route.match, refused=_refused_spellings(route)),
-        route=_emit_forward(action) if isinstance(action, Forward) else None,
-        redirect=_emit_redirect(action) if isinstance(action, Redirect) else None,
-        direct_response=_emit_respond(action) if isinstance(action, Respond) else None,
+        match=_emit_match(route.match),
+        **_emit_action(action),
         metadata=_emit_metadata(route),
         typed_per_filter_config=_emit_filters(route),
         response_headers_to_add=[_set_header(REASON_HEADER, reason)] if reason else [],
     )
+
+
+def emit_lane(route: Route, lane: EnvoyLane) -> EnvoyRoute:
+    """The route for its plain requests: Envoy checks their keys and signs them, and asks nobody."""
+    filters = {
+        EXT_AUTHZ: emit_any(ExtAuthzPerRoute(disabled=True)),
+        HEADER_MUTATION: emit_any(_emit_strip(_strip_of_lane(route.strip, lane))),
+        **_emit_watch(route),
+    }
+    if lane.slot is not None:
+        filters[slot_name(lane.slot)] = emit_slot_switch()
+    return EnvoyRoute(
+        name=lane.name,
+        # What else the route asks for has been asked by then.
+        match=_emit_match(Match(path=route.match.path)),
+        **_emit_action(_action_of_lane(route.action, lane)),
+        metadata=_emit_metadata(route),
+        typed_per_filter_config=filters,
+        # Who is calling is for the log; a step says so in the header that its author wants, and only there.
+        request_headers_to_remove=[CONSUMER_HEADER],
+    )
+
+
+def _action_of_lane(action: Action, lane: EnvoyLane) -> Action:
+    if not isinstance(action, Forward) or lane.signer is None:
+        return action
+    signer = lane.signer
+    return replace(
+        action,
+        destinations=tuple(
+            replace(each, destination=signed_name(each.destination, signer)) for each in action.destinations
+        ),
+        path_rewrite=None if lane.replacement is None else PathRewrite(replacement=lane.replacement),
+        signed=False,
+    )
+
+
+def _strip_of_lane(strip: Strip, lane: EnvoyLane) -> Strip:
+    return strip if lane.signer is None else replace(strip, names=(*strip.names, *SIGNATURE_HEADERS))
 
 
 def _set_header(name: str, value: str) -> HeaderValueOption:
@@ -105,15 +167,7 @@ def _set_header(name: str, value: str) -> HeaderValueOption:
     )
 
 
-def _refused_spellings(route: Route) -> str | None:
-    """A regular expression for the spellings that find another route: to the upstream they may mean another path than
-    they meant to the guards here. What is answered here takes them all."""
-    if not isinstance(route.action, Forward):
-        return None
-    return UNSENDABLE if route.raw_path else ODD_PATH
-
-
-def _emit_match(match: Match, *, refused: str | None) -> RouteMatch:
+def _emit_match(match: Match) -> RouteMatch:
     path = match.path
     return RouteMatch(
         path=path.value if path.kind is PathKind.EXACT else None,
@@ -121,7 +175,6 @@ def _emit_match(match: Match, *, refused: str | None) -> RouteMatch:
         safe_regex=RegexMatcher(regex=path.value) if path.kind is PathKind.REGEX else None,
         case_sensitive=BoolValue(value=False) if path.ignore_case else None,
         headers=[
-            *([_path_matcher(refused, invert=True)] if refused is not None else []),
             *([_method_matcher(match.method)] if match.method else []),
             *(_emit_header_match(header) for header in match.headers),
         ],
@@ -129,15 +182,11 @@ def _emit_match(match: Match, *, refused: str | None) -> RouteMatch:
     )
 
 
-def _path_matcher(pattern: str, *, invert: bool = False) -> HeaderMatcher:
-    return HeaderMatcher(name=":path", string_match=_text_matcher(pattern, regex=True), invert_match=invert)
-
-
 def _refuse_odd_paths() -> EnvoyRoute:
-    """The last route of every virtual host: what found no route because of its spelling is told so."""
+    """For what finds no route because of its spelling."""
     return EnvoyRoute(
         name="odd-path",
-        match=RouteMatch(prefix="/", headers=[_path_matcher(ODD_PATH)]),
+        match=RouteMatch(prefix="/"),
         direct_response=DirectResponseAction(status=400),
         response_headers_to_add=[_set_header(REASON_HEADER, "path_refused")],
         typed_per_filter_config={EXT_AUTHZ: emit_any(ExtAuthzPerRoute(disabled=True))},
@@ -169,6 +218,18 @@ def _emit_query_match(query: QueryMatch) -> QueryParameterMatcher:
         string_match=None if query.value is None else _text_matcher(query.value, query.regex),
         present_match=True if query.value is None else None,
     )
+
+
+def _emit_action(action: Action) -> _ActionField:
+    match action:
+        case Forward():
+            return {"route": _emit_forward(action)}
+        case Redirect():
+            return {"redirect": _emit_redirect(action)}
+        case Respond():
+            return {"direct_response": _emit_respond(action)}
+        case _:
+            assert_never(action)
 
 
 def _emit_forward(action: Forward) -> RouteAction:
@@ -215,7 +276,7 @@ def _emit_respond(action: Respond) -> DirectResponseAction:
 
 
 def _emit_metadata(route: Route) -> Metadata:
-    fields = {METADATA_TABLE: f"{route.owner.namespace}/{route.owner.name}"}
+    fields = {METADATA_TABLE: route.owner.short}
     if route.guard is not None:
         fields[METADATA_PROGRAM] = route.guard.program
         fields[METADATA_POLICY] = route.guard.policy
@@ -241,7 +302,14 @@ def _emit_filters(route: Route) -> dict[str, AnyMessage]:
                 )
             )
         )
-    return {EXT_AUTHZ: emit_any(check), HEADER_MUTATION: emit_any(_emit_strip(route.strip))}
+    return {EXT_AUTHZ: emit_any(check), HEADER_MUTATION: emit_any(_emit_strip(route.strip)), **_emit_watch(route)}
+
+
+def _emit_watch(route: Route) -> dict[str, AnyMessage]:
+    guard = route.guard
+    if guard is None or guard.outbound is None or guard.integration is None:
+        return {}
+    return {WATCH: emit_any(emit_watch_of(guard.outbound, guard.integration))}
 
 
 def _emit_strip(strip: Strip) -> HeaderMutationPerRoute:

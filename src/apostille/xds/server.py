@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket as sockets
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -49,9 +49,12 @@ class XdsServer:
         *,
         clock: Clock | None = None,
         patience: float = DEFAULT_PATIENCE,
+        beside: Sequence[grpc.GenericRpcHandler] = (),
     ) -> None:
+        """`beside`: other services on the same socket, for what Envoy has to tell."""
         self._socket, self._cache, self._feedback, self._patience = socket, cache, feedback, patience
         self._clock = clock if clock is not None else SystemClock()
+        self._beside = tuple(beside)
         self._server: grpc.aio.Server | None = None
         self._stop_listening = _nothing_to_stop
         self._stopping = False
@@ -71,7 +74,9 @@ class XdsServer:
             request_deserializer=DeltaDiscoveryRequest.FromString,
             response_serializer=DeltaDiscoveryResponse.SerializeToString,
         )
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: method}),))
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, {METHOD: method}), *self._beside)
+        )
         # The socket is born with its mode: a chmod afterwards would leave a moment for others to connect.
         before = os.umask(0o177)
         try:

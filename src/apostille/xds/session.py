@@ -28,16 +28,21 @@ from apostille.xds.snapshot import (
 )
 
 # Types of a later rank wait until the earlier ones were answered. Types of one rank must not wait for each other:
-# Envoy acknowledges clusters only when they are warm, and for that some of them need their endpoints and secrets.
+# Envoy acknowledges clusters only when they are warm, and for that some of them need their endpoints, their secrets
+# and their filters.
 _RANKS: Mapping[str, int] = MappingProxyType(
-    {CLUSTER: 0, ENDPOINT: 0, SECRET: 0, KEY_RING: 0, LISTENER: 1, PROGRAM: 1, ROUTE: 2, EXTENSION: 2}
+    {CLUSTER: 0, ENDPOINT: 0, SECRET: 0, EXTENSION: 0, KEY_RING: 0, LISTENER: 1, PROGRAM: 1, ROUTE: 2}
 )
 _ORDER = tuple(_RANKS)
 _OTHER_RANK = 1
 
+# Envoy quotes what it refuses, and these hold secrets.
+_SECRETIVE = frozenset({SECRET, EXTENSION})
+_WITHHELD = "refused; Envoy's words are not repeated, since they may hold a secret"
+
 # While a client refuses something it lives with something older, which may refer to what the snapshot no longer has:
 # such things are withdrawn only when all is agreed. Key rings go at once, as a deleted key must not open a door.
-_KEPT_WHILE_REFUSING = frozenset({CLUSTER, ENDPOINT, SECRET})
+_KEPT_WHILE_REFUSING = frozenset({CLUSTER, ENDPOINT, SECRET, EXTENSION})
 
 # Room below the message limit; what does not fit follows in the next response.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -204,7 +209,7 @@ class Session:
             type_url=subscription.type_url,
             names=tuple(flight.sent),
             version=flight.version,
-            text=request.error_detail.message,
+            text=_WITHHELD if subscription.type_url in _SECRETIVE else request.error_detail.message,
         )
         return nack if subscription.reject(flight, nack) else None
 

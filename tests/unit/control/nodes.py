@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from apostille.auth.upstreams import UPSTREAM_TYPE_URL
 from apostille.xds.cache import AUTH_GROUP, ENVOY_GROUP, Published, SnapshotCache
 from apostille.xds.feedback import Acked, Feedback, Nack, NodeReport
-from apostille.xds.snapshot import CLUSTER, KEY_RING, LISTENER, PROGRAM, ROUTE
+from apostille.xds.snapshot import CLUSTER, EXTENSION, KEY_RING, LISTENER, PROGRAM, ROUTE
 
-_TYPES = {ENVOY_GROUP: (CLUSTER, LISTENER, ROUTE), AUTH_GROUP: (KEY_RING, PROGRAM)}
+_TYPES = {ENVOY_GROUP: (CLUSTER, EXTENSION, LISTENER, ROUTE), AUTH_GROUP: (KEY_RING, PROGRAM, UPSTREAM_TYPE_URL)}
 
 
 @dataclass

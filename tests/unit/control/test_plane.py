@@ -62,7 +62,7 @@ class World:
         return ControlPlane(
             source=MemorySource(source) if isinstance(source, Mapping) else source,
             judging=compile_judging(address="127.0.0.1", ports={}, envoy=None),
-            publisher=publisher or Publisher(self.nodes.cache, self.nodes.feedback),
+            publisher=publisher or Publisher(self.nodes.cache, self.nodes.feedback, SystemClock()),
             last_good=self.last_good,
             metrics=ControlMetrics(self.registry),
             clock=SystemClock(),
@@ -202,7 +202,7 @@ class FailingOnce(Publisher):
     """Fails the second time; `failed` is set then."""
 
     def __init__(self, nodes: Nodes) -> None:
-        super().__init__(nodes.cache, nodes.feedback)
+        super().__init__(nodes.cache, nodes.feedback, SystemClock())
         self.failed = asyncio.Event()
         self._count = 0
 

@@ -2,19 +2,24 @@ from __future__ import annotations
 
 import pytest
 
+from apostille.auth.upstreams import UpstreamNews
 from apostille.base.refs import Ref
-from apostille.control.publish import Publisher
+from apostille.control.publish import GRACE, Publisher
 from apostille.model.auth import KeyRing, Program
 from apostille.model.gateway import Gateway, Listener, VirtualHost
+from apostille.model.lane import KEY_SLOTS
 from apostille.model.route import Guard, Match, PathKind, PathMatch, Respond, Route
 from apostille.xds.cache import AUTH_GROUP, ENVOY_GROUP
+from apostille.xds.key_slots import slot_name
 from apostille.xds.site import Site
 from apostille.xds.snapshot import find_inconsistencies
 from tests.unit.control.nodes import Nodes
+from tests.unit.credentials.stand_ins import FakeClock
 
 SITE = Site()
 POLICY = Ref("ExtAuthPolicy", "apps", "users")
 LISTENER = "apps/ingress/8080"
+SLOTS = {slot_name(slot) for slot in range(KEY_SLOTS)}
 
 
 def gateway(*programs: str, ring: str = "apps/users/key") -> Gateway:
@@ -49,23 +54,55 @@ def nodes() -> Nodes:
 
 
 @pytest.fixture
-def publisher(nodes: Nodes) -> Publisher:
-    return Publisher(nodes.cache, nodes.feedback)
+def clock() -> FakeClock:
+    return FakeClock()
 
 
-async def test_programs_go_before_the_routes_that_name_them_and_old_ones_after(
-    nodes: Nodes, publisher: Publisher
+@pytest.fixture
+def publisher(nodes: Nodes, clock: FakeClock) -> Publisher:
+    return Publisher(nodes.cache, nodes.feedback, clock)
+
+
+async def test_programs_go_before_the_routes_that_name_them_and_old_ones_some_minutes_after(
+    nodes: Nodes, publisher: Publisher, clock: FakeClock
 ) -> None:
     nodes.connect(ENVOY_GROUP, AUTH_GROUP)
     await publisher.publish(gateway("one"), SITE)
     await publisher.publish(gateway("two"), SITE)
     assert nodes.seen == [
         (AUTH_GROUP, {"one", "apps/users/key"}),
-        (ENVOY_GROUP, {LISTENER}),
+        (ENVOY_GROUP, {LISTENER, *SLOTS}),
         (AUTH_GROUP, {"one", "two", "apps/users/key"}),
-        (ENVOY_GROUP, {LISTENER}),
-        (AUTH_GROUP, {"two", "apps/users/key"}),
+        (ENVOY_GROUP, {LISTENER, *SLOTS}),
     ]
+    # A request that came in by the old route may still be waiting for its body.
+    clock.advance(GRACE - 1)
+    await publisher.retire()
+    assert nodes.seen[-1] == (ENVOY_GROUP, {LISTENER, *SLOTS})
+    clock.advance(1)
+    await publisher.retire()
+    assert nodes.seen[-1] == (AUTH_GROUP, {"two", "apps/users/key"})
+
+
+async def test_a_program_that_comes_back_is_not_taken_away(
+    nodes: Nodes, publisher: Publisher, clock: FakeClock
+) -> None:
+    nodes.connect(ENVOY_GROUP, AUTH_GROUP)
+    for name in ("one", "two", "one"):
+        await publisher.publish(gateway(name), SITE)
+    clock.advance(GRACE)
+    await publisher.retire()
+    assert nodes.seen[-1] == (AUTH_GROUP, {"one", "apps/users/key"})
+
+
+async def test_news_of_destinations_disturb_no_program(nodes: Nodes, publisher: Publisher) -> None:
+    nodes.connect(ENVOY_GROUP, AUTH_GROUP)
+    await publisher.publish_news({"apps/s3": UpstreamNews(refusals=1)})
+    assert nodes.seen == []
+    await publisher.publish(gateway("one"), SITE)
+    await publisher.publish(gateway("two"), SITE)
+    await publisher.publish_news({"apps/s4": UpstreamNews(refusals=1)})
+    assert nodes.seen[-1] == (AUTH_GROUP, {"one", "two", "apps/users/key", "apps/s4"})
 
 
 async def test_when_everybody_agrees_the_publication_is_acknowledged(nodes: Nodes, publisher: Publisher) -> None:
@@ -84,7 +121,7 @@ async def test_what_is_published_holds_together(nodes: Nodes, publisher: Publish
     await publisher.publish(gateway("one"), SITE)
     current = nodes.cache.current(ENVOY_GROUP)
     assert current is not None
-    assert find_inconsistencies(current.snapshot, static_clusters=("apostille_auth",)) == ()
+    assert find_inconsistencies(current.snapshot, static_clusters=("apostille_auth", "apostille_xds")) == ()
 
 
 async def test_equal_content_wakes_nobody(nodes: Nodes, publisher: Publisher) -> None:
@@ -104,7 +141,9 @@ async def test_a_new_key_ring_touches_no_route(nodes: Nodes, publisher: Publishe
     assert {group for group, _ in nodes.seen} == {AUTH_GROUP}
 
 
-async def test_old_programs_stay_for_an_envoy_that_refuses_the_new_routes(nodes: Nodes, publisher: Publisher) -> None:
+async def test_old_programs_stay_for_an_envoy_that_refuses_the_new_routes(
+    nodes: Nodes, publisher: Publisher, clock: FakeClock
+) -> None:
     nodes.connect(ENVOY_GROUP, AUTH_GROUP)
     await publisher.publish(gateway("one"), SITE)
     nodes.refuses[ENVOY_GROUP] = "no"
@@ -117,6 +156,8 @@ async def test_old_programs_stay_for_an_envoy_that_refuses_the_new_routes(nodes:
 
     del nodes.refuses[ENVOY_GROUP]
     assert (await publisher.publish(gateway("three"), SITE)).acknowledged
+    clock.advance(GRACE)
+    await publisher.retire()
     assert nodes.seen[-1] == (AUTH_GROUP, {"three", "apps/users/key"})
 
 

@@ -139,6 +139,17 @@ def test_equal_texts_are_not_parsed_again() -> None:
     assert first.snapshot.resources[0].spec is second.snapshot.resources[0].spec
 
 
+def test_resources_of_a_text_that_did_not_change_are_the_same_objects() -> None:
+    reader = Reader()
+    files = {"a.yaml": service("one"), "b.yaml": service("two")}
+    before = reader.read(texts(files)).snapshot.resources
+    after = reader.read(texts({**files, "b.yaml": service("two", port=81)})).snapshot.resources
+    assert after[0] is before[0]
+    assert after[1] != before[1]
+    moved = reader.read(texts({**files, "a.yaml": f"{service('one')}---\n{service('half')}"})).snapshot.resources
+    assert [each.order for each in moved] == [0, 1, 2]
+
+
 def test_no_text_shows_in_a_representation_since_it_may_hold_secrets() -> None:
     reading = Reader().read(
         texts({"a.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {k: hush}"})

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from apostille.base.refs import Origin, Ref
-from apostille.status.problem import Finding, Problem, field_text
+from apostille.status.problem import Finding, Note, Problem, field_text
 from apostille.status.reasons import Effect, Reason
 from apostille.status.report import Approval, compile_report
 
@@ -37,6 +37,7 @@ def approval(*findings: Finding) -> Approval:
     ("reason", "effect", "expected"),
     [
         (Reason.UNKNOWN_FIELD, Effect.IGNORED, Approval.WARNING),
+        (Reason.UNGUARDED, Effect.AS_WRITTEN, Approval.WARNING),
         (Reason.NOT_BUILT, Effect.PARTIAL, Approval.WARNING),
         (Reason.STALE, Effect.STALE, Approval.WARNING),
         (Reason.INVALID_VALUE, Effect.REPLACED, Approval.INVALID),
@@ -90,8 +91,17 @@ def test_warnings_alone_are_no_errors() -> None:
 
 
 @pytest.mark.parametrize("effect", list(Effect))
-def test_only_what_is_ignored_is_a_mere_warning(effect: Effect) -> None:
-    assert finding(effect=effect).is_warning is (effect is Effect.IGNORED)
+def test_what_costs_nobody_a_request_is_a_mere_warning(effect: Effect) -> None:
+    assert finding(effect=effect).is_warning is (effect in (Effect.IGNORED, Effect.AS_WRITTEN))
+
+
+def test_notes_stand_in_the_order_of_the_files_and_change_no_approval() -> None:
+    late = Note(ref=SHOP, origin=Origin("b.yaml", 1, 1), lines=("callers may read",))
+    early = Note(ref=OTHER, origin=Origin("a.yaml", 1, 1), lines=("callers may write",))
+    report = compile_report(RESOURCES, [], [late, early])
+    assert report.notes == (early, late)
+    assert {status.approval for status in report.statuses} == {Approval.ACCEPTED}
+    assert report.findings == ()
 
 
 def test_a_finding_as_text_has_everything_on_one_line() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 from google.protobuf.struct_pb2 import Struct
@@ -44,7 +44,7 @@ def gateway(cluster: str = "shop") -> Gateway:
 
 
 async def judged(some: Gateway) -> str | None:
-    return await validate(json.dumps(emit_static(some, Site(), [AUTH])), find_envoy().path)
+    return await validate(emit_static(some, Site(), [AUTH]).SerializeToString(), find_envoy().path)
 
 
 def test_each_part_of_the_model_is_one_message_and_routes_have_the_name_of_their_listener() -> None:
@@ -61,9 +61,12 @@ async def test_an_envoy_takes_the_static_form_and_an_empty_one() -> None:
 
 
 async def test_an_envoy_sees_in_the_static_form_what_does_not_fit_together() -> None:
-    words = await judged(gateway("gone"))
+    [listener] = gateway().listeners
+    [host] = listener.virtual_hosts
+    twice = replace(listener, virtual_hosts=(host, replace(host, name="again")))
+    words = await judged(replace(gateway(), listeners=(twice,)))
     assert words is not None
-    assert "gone" in words
+    assert "Only a single wildcard domain is permitted" in words
 
 
 def test_a_message_as_json_has_the_names_of_the_proto_files() -> None:

@@ -9,7 +9,7 @@ from apostille.xds.names import EXT_AUTHZ
 
 
 def ext_authz(*, deadline_ms: int = 2000, status_on_error: int = 503) -> ExtAuthz:
-    [found] = [each for each in emit_filters(deadline_ms, status_on_error) if each.name == EXT_AUTHZ]
+    [found] = [each for each in emit_filters(deadline_ms, status_on_error, {}, inline=False) if each.name == EXT_AUTHZ]
     return ExtAuthz.FromString(found.typed_config.value)
 
 

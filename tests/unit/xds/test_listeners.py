@@ -9,12 +9,13 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from apostille.base.refs import Ref
 from apostille.model.gateway import Listener
 from apostille.xds.listeners import emit_listener
+from apostille.xds.site import Site
 
 MODEL = Listener(name="apps/ingress/8080", owner=Ref("VirtualGateway", "apps", "ingress"), port=8080, virtual_hosts=())
 
 
 def emitted(inline: RouteConfiguration | None = None) -> EnvoyListener:
-    return emit_listener(MODEL, "127.0.0.1", deadline_ms=2000, status_on_error=503, inline_routes=inline)
+    return emit_listener(MODEL, Site(), deadline_ms=2000, status_on_error=503, inline_routes=inline)
 
 
 def manager(listener: EnvoyListener) -> HttpConnectionManager:

@@ -210,3 +210,34 @@ async def test_two_listeners_that_only_clash_together_cannot_be_proven() -> None
     before = Gateway(listeners=(listener("a", hosts), listener("b", hosts)), destinations=(destination("good"),))
     with pytest.raises(ProofError, match="clash"):
         await prove(before, ScriptedJudge(lambda some: "clash" if len(some.listeners) > 1 else None))
+
+
+async def test_what_was_proven_before_is_not_judged_again() -> None:
+    judge = ScriptedJudge(lambda _: None)
+    before = gateway(route("one", "good"), route("two", "good"))
+    changed = replace(route("two", "good"), action=Respond(status=404))
+    after = gateway(route("one", "good"), changed, destinations=("good", "more"))
+    proven = await prove(after, judge, before)
+    assert proven.gateway is after
+    assert [routes_of(asked) for asked in judge.asked] == [[changed]]
+    assert [[each.name for each in asked.destinations] for asked in judge.asked] == [["more"]]
+    assert [[host.domains for host in asked.listeners[0].virtual_hosts] for asked in judge.asked] == [[("*",)]]
+
+
+async def test_a_fault_that_stays_is_found_again_among_what_is_new_alone() -> None:
+    many = [route(f"r{number}", "good") for number in range(100)]
+    first = await prove(gateway(*many, route("bad", "good")), ScriptedJudge(refuses_forwarding("bad")))
+    judge = ScriptedJudge(refuses_forwarding("bad"))
+    second = await prove(gateway(*many, route("bad", "good"), route("new", "good")), judge, first.gateway)
+    assert [refusal.what for refusal in second.refusals] == ["bad"]
+    assert actions_of(second.gateway)["bad"] == "route_refused"
+    assert actions_of(second.gateway)["new"] == "forward"
+    assert all(len(routes_of(asked)) <= 2 for asked in judge.asked)
+
+
+async def test_a_route_to_nowhere_answers_500_without_asking_anybody() -> None:
+    judge = ScriptedJudge(lambda _: None)
+    proven = await prove(gateway(route("one", "good"), route("lost", "good", "gone")), judge)
+    assert actions_of(proven.gateway) == {"one": "forward", "lost": "route_refused"}
+    assert [(each.what, each.words) for each in proven.refusals] == [("lost", "there is no cluster 'gone'")]
+    assert judge.asked == [proven.gateway]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import re2
 
-from apostille.xds.paths import ODD_PATH
+from apostille.routing.spellings import ODD_PATH
 
 ODD = [
     "/..", "/.", "/a/../b", "/a/./b", "/a/..", "/a/..?q", "/a/..;x/b", "//", "/a//b", "/a\\b", "/a/%2e%2e/b", "/%2E",

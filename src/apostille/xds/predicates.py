@@ -1,0 +1,75 @@
+"""Questions about a request's headers, for matchers (xds.type.matcher.v3.Matcher).
+
+Such a question is about all lines of a header, joined with commas; a RouteMatch would look at each line by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
+from xds.core.v3.extension_pb2 import TypedExtensionConfig
+from xds.type.matcher.v3.matcher_pb2 import Matcher
+from xds.type.matcher.v3.regex_pb2 import RegexMatcher
+from xds.type.matcher.v3.string_pb2 import StringMatcher
+
+from apostille.model.lane import Plain
+from apostille.routing.spellings import ODD_PATH
+from apostille.xds.packing import emit_any
+
+Predicate = Matcher.MatcherList.Predicate
+
+
+def header_matches(name: str, pattern: str) -> Predicate:
+    """RE2, for the whole value; false when the header is not there."""
+    header = TypedExtensionConfig(name=name, typed_config=emit_any(HttpRequestHeaderMatchInput(header_name=name)))
+    value = StringMatcher(safe_regex=RegexMatcher(google_re2=RegexMatcher.GoogleRE2(), regex=pattern))
+    return Predicate(single_predicate=Predicate.SinglePredicate(input=header, value_match=value))
+
+
+def path_begins(text: str) -> Predicate:
+    return Predicate(single_predicate=Predicate.SinglePredicate(input=_path(), value_match=StringMatcher(prefix=text)))
+
+
+def path_is(text: str) -> Predicate:
+    """With any query."""
+    whole = Predicate.SinglePredicate(input=_path(), value_match=StringMatcher(exact=text))
+    return _either(Predicate(single_predicate=whole), path_begins(f"{text}?"))
+
+
+def _path() -> TypedExtensionConfig:
+    return TypedExtensionConfig(name="path", typed_config=emit_any(HttpRequestHeaderMatchInput(header_name=":path")))
+
+
+def all_of(predicates: Sequence[Predicate]) -> Predicate:
+    """Envoy wants at least two in a list."""
+    return (
+        predicates[0] if len(predicates) == 1 else Predicate(and_matcher=Predicate.PredicateList(predicate=predicates))
+    )
+
+
+def is_plain(plain: Plain) -> Predicate:
+    """But for the route's own path, which the matcher tree asks for."""
+    methods = [] if plain.methods is None else [header_matches(":method", "|".join(plain.methods))]
+    path = _not(header_matches(":path", ODD_PATH)) if plain.path is None else header_matches(":path", plain.path)
+    return all_of(
+        [
+            *methods,
+            path,
+            *(_not(_is_there(name)) for name in plain.absent),
+            *(_not(header_matches(each.name, each.pattern)) for each in plain.never),
+            *(_either(_not(_is_there(each.name)), header_matches(each.name, each.pattern)) for each in plain.only),
+        ]
+    )
+
+
+def _is_there(name: str) -> Predicate:
+    return header_matches(name, "(?s).*")
+
+
+def _not(predicate: Predicate) -> Predicate:
+    return Predicate(not_matcher=predicate)
+
+
+def _either(one: Predicate, other: Predicate) -> Predicate:
+    return Predicate(or_matcher=Predicate.PredicateList(predicate=[one, other]))
