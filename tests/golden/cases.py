@@ -86,6 +86,7 @@ async def run_case(case: Case, judging: Judging, files: Path) -> Result:
     report = compile_report(
         ((resource.ref, resource.origin) for resource in reading.snapshot.resources),
         (*reading.findings, *candidate.findings),
+        candidate.notes,
     )
     emitted = emit_configuration(candidate.gateway, judging.site)
     outputs: dict[str, object] = {
@@ -161,7 +162,9 @@ def _dump_report(report: Report) -> dict[str, object]:
         }
         for status in report.statuses
     }
-    return {**statuses, **({"loose": [_dump_finding(finding) for finding in report.loose]} if report.loose else {})}
+    notes = {str(note.ref): list(note.lines) for note in report.notes}
+    noted = {ref: {**status, **({"notes": notes[ref]} if ref in notes else {})} for ref, status in statuses.items()}
+    return {**noted, **({"loose": [_dump_finding(finding) for finding in report.loose]} if report.loose else {})}
 
 
 def _dump_finding(finding: Finding) -> dict[str, object]:

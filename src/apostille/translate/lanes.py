@@ -13,11 +13,17 @@ from dataclasses import dataclass
 from apostille.base.refs import Ref
 from apostille.model.digest import content_digest
 from apostille.model.lane import EnvoyKeys, EnvoyLane, EnvoySigner, HeaderPattern, Lane, Plain, ServiceLane
-from apostille.model.route import Match, PathKind, PathRewrite, RegexRewrite
+from apostille.model.route import Match, PathKind, PathRewrite, RegexRewrite, Route
+from apostille.resources.resource import Resource
+from apostille.resources.routes import RouteTable
+from apostille.status.problem import Note
 from apostille.translate.contract import EnvoyKeyCheck, EnvoySigning
 
 # In a path of canonical spelling a query may follow. Of its characters the auth service's web server takes no others.
 _QUERY = '[^<>"]*'
+
+# Routes that a note names; the others are counted.
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,3 +149,20 @@ def _compile_query(signing: EnvoySigning) -> str:
 
 def _any_of(texts: Iterable[str]) -> str:
     return "|".join(re.escape(text) for text in texts)
+
+
+def describe_lanes(table: Resource[RouteTable], routes: Iterable[Route]) -> Note | None:
+    """Which lane the routes of a table are in, and why; None where nothing is judged or signed."""
+    groups: dict[str, list[str]] = {}
+    for route in routes:
+        if isinstance(route.lane, EnvoyLane):
+            groups.setdefault("plain requests in the Envoy lane", []).append(route.lane.name)
+        elif isinstance(route.lane, ServiceLane):
+            groups.setdefault(f"in the service lane, since {route.lane.reason}", []).append(route.name.rstrip("+"))
+    lines = tuple(f"{group}: {_some_of(names)}" for group, names in sorted(groups.items()))
+    return Note(ref=table.ref, origin=table.origin, lines=lines) if lines else None
+
+
+def _some_of(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -26,7 +26,7 @@ from apostille.translate.contract import EnvoyKeyCheck, IntegrationCompiler, Ste
 from apostille.translate.destinations import Destinations
 from apostille.translate.findings import Ledger
 from apostille.translate.guards import GuardCompiler, Guards
-from apostille.translate.lanes import compile_rings, compile_signers
+from apostille.translate.lanes import compile_rings, compile_signers, describe_lanes
 from apostille.translate.listeners import attach_tables, compile_listeners
 from apostille.translate.outbound import compile_outbounds
 from apostille.translate.programs import DEFAULT_DEADLINE_MS
@@ -101,6 +101,8 @@ class Translator:
         uses.outbounds.tell_leftovers(uses.ledger)
         uses.outbounds.tell_unguarded(listeners, uses.book.programs, uses.ledger)
 
+        described = (describe_lanes(each.table, (found.route for found in each.routes)) for each in compiled)
+        lanes = tuple(note for note in described if note is not None)
         programs = uses.book.programs
         statuses = (guard.chain.status_on_error for guard in uses.guards.policies if guard.chain is not None)
         gateway = Gateway(
@@ -113,7 +115,11 @@ class Translator:
             deadline_ms=max((program.deadline_ms for program in programs), default=DEFAULT_DEADLINE_MS),
             status_on_error=next((status for status in statuses if status is not None), DEFAULT_STATUS_ON_ERROR),
         )
-        return Translation(gateway=gateway, findings=uses.ledger.findings, notes=uses.outbounds.notes)
+        return Translation(
+            gateway=gateway,
+            findings=uses.ledger.findings,
+            notes=(*uses.outbounds.notes, *lanes),
+        )
 
     def _signers(self, world: World) -> tuple[EnvoySigner, ...]:
         if self._lanes is Lanes.SERVICE:

@@ -242,6 +242,7 @@ def _trap(route: Route, head: HTTPRoute | RouteHead) -> Route | None:
         match=trapped,
         action=Respond(status=400, reason=PATH_REFUSED),
         guard=None,
+        lane=None,
         strip=Strip(),
     )
 
@@ -249,7 +250,9 @@ def _trap(route: Route, head: HTTPRoute | RouteHead) -> Route | None:
 def _refused(route: TableRoute) -> TableRoute:
     return replace(
         route,
-        route=replace(route.route, action=Respond(status=500, reason=ROUTE_INVALID), guard=None, strip=Strip()),
+        route=replace(
+            route.route, action=Respond(status=500, reason=ROUTE_INVALID), guard=None, lane=None, strip=Strip()
+        ),
     )
 
 

@@ -221,7 +221,7 @@ def _without_loose_ends(gateway: Gateway) -> tuple[Gateway, list[Refusal]]:
 
 def refused_route(route: Route, reason: str) -> Route:
     """The same requests, answered 500."""
-    return replace(route, action=Respond(status=500, reason=reason), guard=None, strip=Strip())
+    return replace(route, action=Respond(status=500, reason=reason), guard=None, lane=None, strip=Strip())
 
 
 def _without_destinations(gateway: Gateway, names: set[str]) -> Gateway:
