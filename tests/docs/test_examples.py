@@ -87,13 +87,13 @@ async def test_a_mistake_gets_the_words_that_the_page_shows(
 
 @pytest.mark.parametrize("page", NOTED, ids=name_of)
 async def test_a_policy_comes_to_what_the_page_shows(page: Path, tmp_path: Path) -> None:
-    [shown] = [block.text for block in blocks_of(page) if block.text.startswith("note: ")]
+    [block] = [block.text for block in blocks_of(page) if block.text.startswith("note: ")]
+    shown = [text.splitlines() for text in block.removeprefix("note: ").split("\nnote: ")]
     (tmp_path / "page.yaml").write_text(yaml.safe_dump_all(good_documents(page)), encoding="utf-8")
-    [note] = (await check_report(tmp_path)).notes
-    first, *lines = shown.splitlines()
-    # Where it stands depends on the file that it was written to.
-    assert first.endswith(f": {note.ref}")
-    assert [line.strip() for line in lines] == list(note.lines)
+    for (first, *lines), note in zip(shown, (await check_report(tmp_path)).notes, strict=True):
+        # Where it stands depends on the file that it was written to.
+        assert first.endswith(f": {note.ref}")
+        assert [line.strip() for line in lines] == list(note.lines)
 
 
 @dataclass(frozen=True, slots=True)
