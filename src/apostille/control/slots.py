@@ -31,9 +31,9 @@ class SlotBook:
     def assign(self, rings: Sequence[str]) -> Mapping[str, int]:
         now = self._clock.monotonic()
         self._resting = {slot: until for slot, until in self._resting.items() if until > now}
-        slots = assign_slots(rings, self._slots, self._resting)
-        given_up = set(self._slots.values()) - set(slots.values())
+        given_up = (slot for ring, slot in self._slots.items() if ring not in rings)
         self._resting |= dict.fromkeys(given_up, now + REST)
+        slots = assign_slots(rings, self._slots, self._resting)
         if slots != self._slots:
             self._slots = slots
             self._save()
