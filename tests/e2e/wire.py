@@ -44,11 +44,12 @@ async def read_message(reader: asyncio.StreamReader, *, answers: str | None = No
             raise
         return None
     message = Message(head=head, body=b"")
-    bodiless = answers is not None and (answers == "HEAD" or message.status in (204, 304))
-    return Message(head=head, body=b"" if bodiless else await _read_body(message, reader, to_end=answers is not None))
+    bodiless = answers is not None and (answers == "HEAD" or message.status in (100, 204, 304))
+    return Message(head=head, body=b"" if bodiless else await read_body(message, reader, to_end=answers is not None))
 
 
-async def _read_body(message: Message, reader: asyncio.StreamReader, *, to_end: bool) -> bytes:
+async def read_body(message: Message, reader: asyncio.StreamReader, *, to_end: bool) -> bytes:
+    """What follows the head of `message`. `to_end`: without a length it goes on until the peer closes."""
     if "chunked" in message.values("transfer-encoding"):
         return await _read_chunks(reader)
     if length := message.values("content-length"):
@@ -108,7 +109,9 @@ class Connection:
         try:
             writer.write(request)
             await writer.drain()
-            answer = await read_message(reader, answers=request.split(b" ", 1)[0].decode("latin-1"))
+            method = request.split(b" ", 1)[0].decode("latin-1")
+            while (answer := await read_message(reader, answers=method)) is not None and answer.status == 100:
+                pass
         except asyncio.IncompleteReadError as error:
             raise ConnectionError(f"the answer was cut after {len(error.partial)} bytes") from error
         if answer is None:

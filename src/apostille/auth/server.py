@@ -90,7 +90,8 @@ class AuthService:
             # The client's path always stands behind the prefix: no client can ask for the pages below.
             if path.startswith(CHECK_PREFIX):
                 status, headers, body = await self._check(scope, path, protocol)
-                if body:
+                # Of an answer to HEAD that announces a body Envoy thinks that it was cut off.
+                if body and scope.method != "HEAD":
                     protocol.response_str(status, headers, body)
                 else:
                     protocol.response_empty(status, headers)

@@ -7,11 +7,12 @@ caller's, and whatever is signed counts as wished by the gateway.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 
 from apostille.integrations.aws_sigv4_native import compile_with_native
-from apostille.integrations.aws_sigv4_spec import COPY_SOURCE, Allowed, AwsSigV4Config, AwsSigV4Spec
+from apostille.integrations.aws_sigv4_spec import COPY_SOURCE, PRESIGNED, Allowed, AwsSigV4Config, AwsSigV4Spec
 from apostille.sdk import (
     EMPTY_HASH,
     STREAMING_UNSIGNED_TRAILER,
@@ -43,7 +44,6 @@ _AWS_BUCKET = re.compile(r"(.+?)\.s3[.-]")
 _PREFIX = "x-amz-"
 # What SDKs send for a signature of their own. Never passed on; ours stand in their place.
 _REPLACED = frozenset({"x-amz-date", "x-amz-content-sha256", "x-amz-region-set", "x-amz-security-token"})
-_PRESIGNED = ("x-amz-signature", "x-amz-algorithm", "x-amz-credential")
 
 _CHUNKS_SIGNED = (
     "This gateway signs requests itself and cannot take uploads whose chunks the client has signed.\n"
@@ -82,12 +82,27 @@ class AwsSigV4Signer:
         self._s3 = is_s3(config.service)
 
     async def sign(self, request: OutboundRequest, /) -> Signed | Deny:
+        void = self._void(request)
+        if void:
+            request = replace(request, headers={n: v for n, v in request.headers.items() if n not in void})
         signature = await self._signature(request)
         if isinstance(signature, Deny):
             return signature
         path = signature.target.partition("?")[0]
         replaced = () if _REPLACED.isdisjoint(request.headers) else tuple(sorted(_REPLACED & request.headers.keys()))
-        return Signed(path=path, headers=signature.headers, remove=replaced)
+        return Signed(path=path, headers=signature.headers, remove=(*replaced, *void))
+
+    def _void(self, request: OutboundRequest) -> tuple[str, ...]:
+        """Headers that nobody allowed and that say nothing: they go no further, and are no reason to refuse. Envoy's
+        signer, whose lane the request may have taken as well, does not even notice them."""
+        if "" not in request.headers.values():
+            return ()
+        listed = self._config.allowed.headers
+        return tuple(
+            name
+            for name, value in request.headers.items()
+            if not value and name.startswith(_PREFIX) and name not in _REPLACED and not _is_listed(name, listed)
+        )
 
     async def explain(self, request: OutboundRequest, /) -> tuple[tuple[str, str], ...] | Deny:
         signature = await self._signature(request)
@@ -197,18 +212,18 @@ def find_refusal(allowed: Allowed, request: OutboundRequest, path: str) -> str |
         return "path_not_allowed"
     if request.query:
         names = query_names(request.query)
-        if not names.isdisjoint(_PRESIGNED):
+        if not names.isdisjoint(PRESIGNED):
             # Two signatures on one request: the service would refuse it, or believe the client's.
             return "presigned_query_refused"
         if allowed.query is not None and not names.issubset(allowed.query):
             return "query_not_allowed"
-    for name, value in request.headers.items():
-        if not name.startswith(_PREFIX) or name in _REPLACED:
-            continue
-        if not _is_listed(name, allowed.headers):
+    for name in request.headers:
+        if name.startswith(_PREFIX) and name not in _REPLACED and not _is_listed(name, allowed.headers):
             return "header_not_allowed"
-        if name == COPY_SOURCE and not _may_copy(value, allowed, request.host):
-            return "copy_source_not_allowed"
+    # After all the others, since headers come in any order, and the reason is to be always the same.
+    source = request.headers.get(COPY_SOURCE)
+    if source is not None and not _may_copy(source, allowed, request.host):
+        return "copy_source_not_allowed"
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from apostille.integrations.aws_sigv4_spec import AwsSigV4Config, AwsSigV4Spec, compile_aws_sigv4
+from apostille.integrations.aws_sigv4_spec import PRESIGNED, AwsSigV4Config, AwsSigV4Spec, compile_aws_sigv4
 from apostille.sdk import (
     PLAIN_S3_PATH,
     CompiledIntegration,
@@ -13,7 +13,6 @@ from apostille.sdk import (
     Problem,
     StaticSource,
     StepScope,
-    is_s3,
 )
 
 # Methods whose requests have no body as a rule; one that has goes to the auth service.
@@ -34,7 +33,8 @@ def compile_with_native(spec: AwsSigV4Spec, scope: StepScope) -> CompiledIntegra
 def _compile_native(config: AwsSigV4Config) -> EnvoySigning | str:
     """A text says why not."""
     source, allowed = config.source, config.allowed
-    if not is_s3(config.service):
+    # Envoy also has its own idea of the paths of S3's relatives.
+    if config.service != "s3":
         return f"Envoy signs otherwise for {config.service} than the auth service does"
     if config.region_set:
         return "Envoy has no key pair for SIGV4A"
@@ -54,7 +54,7 @@ def _compile_native(config: AwsSigV4Config) -> EnvoySigning | str:
         methods=tuple(name for name in _BODILESS if allowed.methods is None or name in allowed.methods),
         path=PLAIN_S3_PATH,
         path_prefixes=allowed.path_prefixes,
-        query=allowed.query,
+        query=None if allowed.query is None else tuple(name for name in allowed.query if name not in PRESIGNED),
         absent=(*_OF_BODIES, *headers),
         only=(_HARMLESS,),
     )

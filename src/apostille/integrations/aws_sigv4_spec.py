@@ -119,6 +119,8 @@ _S3_HEADERS = (
 _DECLARED = "x-amz-content-sha256"
 _S3_METHODS = ("GET", "HEAD")
 COPY_SOURCE = "x-amz-copy-source"
+# In a query they are a signature of the client's. No policy can allow them.
+PRESIGNED = ("x-amz-signature", "x-amz-algorithm", "x-amz-credential")
 
 
 def compile_aws_sigv4(spec: AwsSigV4Spec, scope: StepScope) -> CompiledIntegration | list[Problem]:
@@ -140,14 +142,28 @@ def compile_aws_sigv4(spec: AwsSigV4Spec, scope: StepScope) -> CompiledIntegrati
         allowed=_compile_allowed(spec.allow, s3=s3),
         region_set=spec.region_set or (),
     )
-    unsigned = spec.payload is Payload.UNSIGNED or takes_only_unsigned(spec.service)
     return CompiledIntegration(
         config=config,
         raw_path=s3,
-        body_limit=None if unsigned else spec.body_limit,
-        unread=_DECLARED if spec.payload is Payload.AUTO and not unsigned else None,
+        body_limit=_limit_body(spec),
+        unread=_find_unread(spec),
         summary=_summarise(config, spec.allow),
     )
+
+
+def _limit_body(spec: AwsSigV4Spec) -> int | None:
+    """In bytes. A single one tells a body whose length nobody has told."""
+    if takes_only_unsigned(spec.service):
+        return None
+    return 1 if spec.payload is Payload.UNSIGNED else spec.body_limit
+
+
+def _find_unread(spec: AwsSigV4Spec) -> tuple[str, ...]:
+    """Without a length only the body itself says whether there is one: an upload in chunks is refused, not signed as a
+    request without a body."""
+    if spec.payload is Payload.SIGNED or takes_only_unsigned(spec.service):
+        return ()
+    return ("content-length",) if spec.payload is Payload.UNSIGNED else ("content-length", _DECLARED)
 
 
 def _find_problems(spec: AwsSigV4Spec) -> list[Problem]:

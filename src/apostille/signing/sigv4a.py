@@ -113,5 +113,5 @@ def sign(
         signed_headers=names,
         signature=signature,
         authorization=authorization,
-        headers=(("authorization", authorization), *own),
+        headers=(*own, ("authorization", authorization)),
     )

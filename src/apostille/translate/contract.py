@@ -108,14 +108,14 @@ class CompiledIntegration:
     `raw_path`: the service takes every spelling of a path for another name, so nothing is refused or resolved on the
     way. `body_limit` in bytes: as much of the client's body as the integration wants to see; None: nothing of it.
     `native`: what Envoy could do in its place with the same result, or why it cannot.
-    `unread`: a request header; where the client says something in it, the body need not be seen after all.
+    `unread`: request headers; where the client says something in each of them, the body need not be seen after all.
     `summary`: what this lets callers do, in lines for people; no secret in it.
     """
 
     config: object
     raw_path: bool = False
     body_limit: int | None = None
-    unread: str | None = None
+    unread: tuple[str, ...] = ()
     native: EnvoySigning | str = NOT_NATIVE
     summary: tuple[str, ...] = ()
 

@@ -141,7 +141,7 @@ class Doors:
             )
         )
         unread = integration.unread
-        if unread is None or (chain is not None and chain.body_limit is not None):
+        if not unread or (chain is not None and chain.body_limit is not None):
             return (replace(signed, lane=lane),)
         # Requests that say themselves what their body is need not be held back until it has been read.
         streamed = replace(
@@ -151,8 +151,7 @@ class Doors:
             name=f"{route.name}+",
             match=replace(
                 route.match,
-                # Sent, and not empty. A regular expression would take Envoy 11 KB for each such route.
-                headers=(*route.match.headers, HeaderMatch(name=unread, value="", invert=True)),
+                headers=(*route.match.headers, *(_says_something(name) for name in unread)),
             ),
             guard=replace(door, body_limit=None, body_may_be_cut=False),
         )
@@ -177,6 +176,11 @@ class Doors:
         # A prefix cannot spare the names that a step is to read; the auth service takes those away afterwards.
         prefixes = (_CREDENTIAL_PREFIX,) if private and not any(n.startswith(_CREDENTIAL_PREFIX) for n in reads) else ()
         return Strip(names=tuple(sorted(names - reads)), prefixes=prefixes)
+
+
+def _says_something(name: str) -> HeaderMatch:
+    """Sent, and not empty. A regular expression would take Envoy 11 KB for each such route."""
+    return HeaderMatch(name=name, value="", invert=True)
 
 
 def identity_headers(guards: Guards) -> frozenset[str]:

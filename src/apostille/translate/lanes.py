@@ -90,21 +90,27 @@ def compile_lane(door: NativeDoor) -> Lane:
     methods = _compile_methods(door)
     if methods == ():
         return ServiceLane(reason="it takes no method whose requests have no body")
-    never = (_joined_or_bearer(door.keys.header),) if isinstance(door.keys, EnvoyKeyCheck) else ()
+    header = door.keys.header if isinstance(door.keys, EnvoyKeyCheck) else None
     plain = Plain(
         path=f"{signing.path}{_compile_query(signing)}" if signing is not None else None,
         methods=methods,
         absent=signing.absent if signing is not None else (),
-        only=signing.only if signing is not None else (),
-        never=never,
+        only=(*(() if header is None else (_one_line(header),)), *(signing.only if signing is not None else ())),
+        never=() if header is None else (_bearer(header),),
     )
     replacement = door.rewrite.replacement if isinstance(door.rewrite, PathRewrite) else None
     return EnvoyLane(name=door.name, plain=plain, slot=door.slot, signer=door.signer, replacement=replacement)
 
 
-def _joined_or_bearer(header: str) -> HeaderPattern:
-    """Envoy's filter takes the first of several lines, and ``Bearer KEY`` for ``KEY``; the auth service neither."""
-    return HeaderPattern(name=header, pattern="(?s).*,.*|Bearer .*")
+def _one_line(header: str) -> HeaderPattern:
+    """Envoy's filter takes the first of several lines, which come joined with commas. And bytes beyond ASCII are
+    something else to the auth service than to it."""
+    return HeaderPattern(name=header, pattern=r"[ -+\--~]*")
+
+
+def _bearer(header: str) -> HeaderPattern:
+    """Envoy's filter takes ``Bearer KEY`` for ``KEY``."""
+    return HeaderPattern(name=header, pattern="Bearer .*")
 
 
 def _find_odd_match(match: Match) -> str | None:

@@ -30,7 +30,7 @@ from apostille.base.check import OUR_HEADERS_PREFIX
 from apostille.model.destination import ClientTls, Destination, Endpoint, Protocol
 from apostille.xds.names import HTTP_PROTOCOL_OPTIONS, OUTWARD_HYGIENE, UPSTREAM_CODEC
 from apostille.xds.packing import emit_any
-from apostille.xds.signing_filters import emit_signing_filters
+from apostille.xds.signing_filters import emit_signing_filters, emit_void_removal
 
 # What tells a foreign service about our inside: taken off in the upstream filter chain, which runs after every
 # other filter and again on each retry. `remove` takes a name, the prefixes catch what Envoy may add one day.
@@ -96,11 +96,14 @@ def _emit_protocol(destination: Destination, signing: list[HttpFilter]) -> HttpP
         if destination.protocol is Protocol.HTTP2
         else HttpProtocolOptions.ExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions())
     )
+    # Behind the guard of the signature, which has let pass what was signed and what is empty.
+    removed = [*(_emit_outward_hygiene() if destination.external else ()), *([emit_void_removal()] if signing else ())]
+    mutations = Mutations(request_mutations=removed)
     return HttpProtocolOptions(
         explicit_http_config=explicit,
         http_filters=[
-            HttpFilter(name=OUTWARD_HYGIENE, typed_config=emit_any(_emit_outward_hygiene())),
             *signing,
+            HttpFilter(name=OUTWARD_HYGIENE, typed_config=emit_any(HeaderMutation(mutations=mutations))),
             HttpFilter(name=UPSTREAM_CODEC, typed_config=emit_any(UpstreamCodec())),
         ]
         if destination.external or signing
@@ -108,17 +111,13 @@ def _emit_protocol(destination: Destination, signing: list[HttpFilter]) -> HttpP
     )
 
 
-def _emit_outward_hygiene() -> HeaderMutation:
-    return HeaderMutation(
-        mutations=Mutations(
-            request_mutations=[
-                *(
-                    HeaderRule(remove_on_match=HeaderRule.RemoveOnMatch(key_matcher=StringMatcher(prefix=prefix)))
-                    for prefix in _INWARD_PREFIXES
-                ),
-                *(HeaderRule(remove=name) for name in _INWARD_NAMES),
-            ]
-        )
+def _emit_outward_hygiene() -> tuple[HeaderRule, ...]:
+    return (
+        *(
+            HeaderRule(remove_on_match=HeaderRule.RemoveOnMatch(key_matcher=StringMatcher(prefix=prefix)))
+            for prefix in _INWARD_PREFIXES
+        ),
+        *(HeaderRule(remove=name) for name in _INWARD_NAMES),
     )
 
 

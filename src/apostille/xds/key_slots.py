@@ -28,9 +28,9 @@ from apostille.model.lane import KEY_SLOTS, EnvoyKeys
 from apostille.xds.packing import emit_any
 from apostille.xds.snapshot import TYPE_URL_PREFIX
 
-# What the filter calls its refusals; the listener's local reply gives them our words.
-MISSING_KEY = "missing_api_key"
-UNKNOWN_KEY = "unknown_api_key"
+# What the filter calls its refusals; the listener's local reply gives them our words. The last two are those of a ring
+# without keys, and of a filter without a ring.
+KEY_REFUSALS = ("missing_api_key", "unknown_api_key", "missing_credentials", "missing_key_sources")
 
 _RING_TYPE = TYPE_URL_PREFIX + ApiKeyAuth.DESCRIPTOR.full_name
 

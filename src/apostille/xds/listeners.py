@@ -36,7 +36,7 @@ from apostille.base.check import CARRIED_STATUSES, CHALLENGE, KEY_REFUSED, REASO
 from apostille.model.gateway import Listener
 from apostille.xds.access_log import emit_access_log
 from apostille.xds.filters import emit_filters
-from apostille.xds.key_slots import MISSING_KEY, UNKNOWN_KEY
+from apostille.xds.key_slots import KEY_REFUSALS
 from apostille.xds.names import EXT_AUTHZ
 from apostille.xds.packing import emit_any
 from apostille.xds.site import Site
@@ -137,7 +137,7 @@ def _reason_for(flag: str, reason: str) -> ResponseMapper:
 
 def _key_refused() -> ResponseMapper:
     """The words of apiKeyAuth in the auth service: no caller sees by whom a key was checked."""
-    details = " || ".join(f"response.code_details == '{detail}'" for detail in (MISSING_KEY, UNKNOWN_KEY))
+    details = " || ".join(f"response.code_details == '{detail}'" for detail in KEY_REFUSALS)
     return ResponseMapper(
         filter=AccessLogFilter(
             extension_filter=ExtensionFilter(

@@ -20,7 +20,7 @@ from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 from apostille.model.lane import EnvoyLane
-from apostille.model.route import PathKind, Route
+from apostille.model.route import PathKind, PathMatch, Route
 from apostille.routing.spellings import ODD_PATH, UNSENDABLE_PATH, Spelling
 from apostille.routing.tree import NOBODY, Lists, plan_spellings, shared_prefixes
 from apostille.xds.packing import emit_any
@@ -50,6 +50,8 @@ class Answers:
         self._odd_path = odd_path
         self._known: dict[tuple[int, ...], _Kept] = {}
         self._used: dict[tuple[int, ...], _Kept] = {}
+        self._known_lanes: dict[tuple[str, int, int], _KeptLane] = {}
+        self._used_lanes: dict[tuple[str, int, int], _KeptLane] = {}
 
     def answer(self, routes: tuple[Route | None, ...]) -> Matcher.OnMatch:
         """In the order in which they are tried; None is for odd paths. The answer is not to be changed.
@@ -71,19 +73,18 @@ class Answers:
 
     def lane_answer(self, prefix: str, route: Route, lane: EnvoyLane, otherwise: Matcher.OnMatch) -> Matcher.OnMatch:
         """For plain requests whose path begins with `prefix`. `otherwise`: for those that are not for the route."""
-        fast = _emit_route_answer(self._emit_lane(route, lane))
-        path = route.match.path
-        if path.kind is PathKind.PREFIX and path.value == prefix:
-            return fast
-        mine = path_is(path.value) if path.kind is PathKind.EXACT else path_begins(path.value)
-        first = Matcher.MatcherList.FieldMatcher(predicate=mine, on_match=fast)
-        return Matcher.OnMatch(
-            matcher=Matcher(matcher_list=Matcher.MatcherList(matchers=[first]), on_no_match=otherwise)
-        )
+        key = (prefix, id(route), id(otherwise))
+        kept = self._used_lanes.get(key) or self._known_lanes.get(key)
+        if kept is None:
+            fast = _emit_route_answer(self._emit_lane(route, lane))
+            kept = _KeptLane(route, otherwise, _emit_lane_answer(prefix, route.match.path, fast, otherwise))
+        self._used_lanes[key] = kept
+        return kept.answer
 
     def forget(self) -> None:
         """To be called after each configuration: what it did not need goes."""
         self._known, self._used = self._used, {}
+        self._known_lanes, self._used_lanes = self._used_lanes, {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,15 @@ class _Kept:
     """`routes` are there because an id means something only as long as its object lives."""
 
     routes: tuple[Route | None, ...]
+    answer: Matcher.OnMatch
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptLane:
+    """The same for the Envoy lane."""
+
+    route: Route
+    otherwise: Matcher.OnMatch
     answer: Matcher.OnMatch
 
 
@@ -156,6 +166,16 @@ def _emit_spellings(routes: Sequence[Route], plans: Mapping[Spelling, Lists], an
     matcher = tree(odd, (early - first).__contains__, matcher)
     matcher = _emit_fork(is_unsendable, tree(unsendable, lambda prefix: prefix not in first), matcher)
     return tree(odd, first.__contains__, matcher)
+
+
+def _emit_lane_answer(
+    prefix: str, path: PathMatch, fast: Matcher.OnMatch, otherwise: Matcher.OnMatch
+) -> Matcher.OnMatch:
+    if path.kind is PathKind.PREFIX and path.value == prefix:
+        return fast
+    mine = path_is(path.value) if path.kind is PathKind.EXACT else path_begins(path.value)
+    first = Matcher.MatcherList.FieldMatcher(predicate=mine, on_match=fast)
+    return Matcher.OnMatch(matcher=Matcher(matcher_list=Matcher.MatcherList(matchers=[first]), on_no_match=otherwise))
 
 
 def _emit_route_answer(route: EnvoyRoute) -> Matcher.OnMatch:

@@ -5,6 +5,7 @@ Such a question is about all lines of a header, joined with commas; a RouteMatch
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
@@ -50,7 +51,7 @@ def all_of(predicates: Sequence[Predicate]) -> Predicate:
 
 def is_plain(plain: Plain) -> Predicate:
     """But for the route's own path, which the matcher tree asks for."""
-    methods = [] if plain.methods is None else [header_matches(":method", "|".join(plain.methods))]
+    methods = [] if plain.methods is None else [header_matches(":method", "|".join(map(re.escape, plain.methods)))]
     path = _not(header_matches(":path", ODD_PATH)) if plain.path is None else header_matches(":path", plain.path)
     return all_of(
         [
@@ -58,13 +59,14 @@ def is_plain(plain: Plain) -> Predicate:
             path,
             *(_not(_is_there(name)) for name in plain.absent),
             *(_not(header_matches(each.name, each.pattern)) for each in plain.never),
-            *(_either(_not(_is_there(each.name)), header_matches(each.name, each.pattern)) for each in plain.only),
+            *(_either(header_matches(each.name, each.pattern), _not(_is_there(each.name))) for each in plain.only),
         ]
     )
 
 
 def _is_there(name: str) -> Predicate:
-    return header_matches(name, "(?s).*")
+    # Bytes, since a dot stands for no byte that is not UTF-8.
+    return header_matches(name, r"\C*")
 
 
 def _not(predicate: Predicate) -> Predicate:

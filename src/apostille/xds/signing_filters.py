@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
+from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as HeaderRule
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.extensions.common.aws.v3.credential_provider_pb2 import AwsCredentialProvider, InlineCredentialProvider
@@ -17,6 +18,7 @@ from envoy.extensions.filters.common.matcher.action.v3.skip_action_pb2 import Sk
 from envoy.extensions.filters.http.aws_request_signing.v3.aws_request_signing_pb2 import AwsRequestSigning
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from xds.core.v3.extension_pb2 import TypedExtensionConfig as MatcherExtension
 from xds.type.matcher.v3.matcher_pb2 import Matcher
@@ -24,6 +26,7 @@ from xds.type.matcher.v3.matcher_pb2 import Matcher
 from apostille.model.lane import EnvoySigner
 from apostille.xds.key_slots import emit_discovery
 from apostille.xds.packing import emit_any
+from apostille.xds.patterns import everything_but
 from apostille.xds.predicates import all_of, header_matches
 from apostille.xds.snapshot import TYPE_URL_PREFIX
 
@@ -34,6 +37,7 @@ SIGNATURE_HEADERS = (
     "authorization", "x-amz-content-sha256", "x-amz-date", "x-amz-region-set", "x-amz-security-token",
 )  # fmt: skip
 
+_PREFIX = "x-amz-"
 _SIGNER_TYPE = TYPE_URL_PREFIX + AwsRequestSigning.DESCRIPTOR.full_name
 # SHA-256 of nothing: requests in this lane have no body.
 _EMPTY_HASH = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -73,6 +77,16 @@ def _emit_signing(service: str, region: str, access_key: str, secret_key: str, t
                 access_key_id=access_key, secret_access_key=secret_key, session_token=token
             )
         ),
+    )
+
+
+def emit_void_removal() -> HeaderRule:
+    """Of the headers that are named like a signature's: those without a value, which the signer leaves out. All others
+    are signed by now."""
+    ours = (name.removeprefix(_PREFIX) for name in SIGNATURE_HEADERS if name.startswith(_PREFIX))
+    others = f"^{_PREFIX}{everything_but(ours, ())}?"
+    return HeaderRule(
+        remove_on_match=HeaderRule.RemoveOnMatch(key_matcher=StringMatcher(safe_regex=RegexMatcher(regex=others)))
     )
 
 

@@ -13,9 +13,11 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "s3" / "manifests"
 def test_notes_follow_the_findings_and_change_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(EXAMPLE)]) == 0
     out, err = capsys.readouterr()
-    first, *lines = out.splitlines()
-    assert first.startswith(f"note: {EXAMPLE / 's3.yaml'}:")
-    assert first.endswith(": OutboundAuthPolicy/gateway/s3")
+    table, lane, policy, *lines = out.splitlines()
+    assert table.startswith(f"note: {EXAMPLE / 's3.yaml'}:")
+    assert table.endswith(": RouteTable/gateway/bucket")
+    assert lane == "  plain requests in the Envoy lane: gateway/bucket/objects"
+    assert policy.endswith(": OutboundAuthPolicy/gateway/s3")
     assert "  methods: GET, HEAD, PUT" in lines
     assert err == "7 resources, 0 errors, 0 warnings\n"
 
@@ -24,7 +26,7 @@ def test_notes_are_part_of_the_document(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["check", str(EXAMPLE), "-o", "json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["items"] == []
-    (note,) = document["notes"]
+    (_, note) = document["notes"]
     assert note["resource"] == "OutboundAuthPolicy/gateway/s3"
     assert note["line"] > 1
     assert "methods: GET, HEAD, PUT" in note["lines"]

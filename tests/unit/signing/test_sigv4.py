@@ -30,17 +30,17 @@ NOW = datetime(2015, 8, 30, 12, 36, tzinfo=UTC)
 GET = Request(method="GET", host="bucket.example.com", path="/key")
 
 
-def test_what_is_to_be_set_names_the_date_the_payload_for_s3_and_the_token() -> None:
+def test_what_is_to_be_set_stands_in_the_order_of_envoys_signer() -> None:
     s3 = sign(GET, GUEST, region="eu-west-1", service="s3", now=NOW)
     assert [name for name, _ in s3.headers] == [
-        "authorization",
-        "x-amz-date",
         "x-amz-content-sha256",
         "x-amz-security-token",
+        "x-amz-date",
+        "authorization",
     ]
     assert s3.signed_headers == "host;x-amz-content-sha256;x-amz-date;x-amz-security-token"
     other = sign(GET, WHO, region="eu-west-1", service="sqs", now=NOW)
-    assert [name for name, _ in other.headers] == ["authorization", "x-amz-date"]
+    assert [name for name, _ in other.headers] == ["x-amz-date", "authorization"]
 
 
 def test_the_payload_header_can_be_asked_for_and_left_out() -> None:

@@ -114,6 +114,7 @@ def test_what_nobody_can_reach_needs_no_guard(translated: Translate) -> None:
 def test_every_policy_that_can_be_understood_has_its_note(translated: Translate) -> None:
     broken = signing("broken").replace("service: s3, ", "")
     notes = translated(GATEWAY, BUCKET, signing(), broken, table("files", to_bucket("objects"))).notes
-    assert [note.ref for note in notes] == [SIGN]
+    assert [note.ref for note in notes] == [SIGN, Ref("RouteTable", "apps", "files")]
+    assert notes[1].lines[0].startswith("in the service lane, since its credentials are fetched")
     assert notes[0].lines[0] == "signs for s3 in eu-west-1 with: instance"
     assert notes[0].origin.line > 1

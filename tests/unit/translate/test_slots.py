@@ -3,25 +3,20 @@ from __future__ import annotations
 from apostille.model.lane import KEY_SLOTS
 from apostille.translate.slots import assign_slots
 
-MANY = [f"apps/users-{number}/key" for number in range(KEY_SLOTS + 2)]
+
+def test_the_first_rings_get_the_first_slots_and_those_beyond_get_none() -> None:
+    rings = [f"ring-{number}" for number in range(KEY_SLOTS + 2)]
+    assert assign_slots(rings) == {ring: slot for slot, ring in enumerate(rings[:KEY_SLOTS])}
 
 
-def test_the_first_rings_get_the_slots_and_the_others_none() -> None:
-    assert assign_slots(MANY) == {ring: slot for slot, ring in enumerate(MANY[:KEY_SLOTS])}
+def test_a_ring_keeps_its_slot_and_the_others_get_what_is_free() -> None:
+    assert assign_slots(["new", "old", "newer"], {"old": 0, "gone": 1}) == {"old": 0, "new": 1, "newer": 2}
 
 
-def test_a_ring_keeps_its_slot_whoever_comes_before_it() -> None:
-    assert assign_slots(["new", "old"], kept={"old": 0}) == {"old": 0, "new": 1}
+def test_nobody_gets_a_slot_that_rests_but_who_has_it() -> None:
+    assert assign_slots(["new"], resting={0, 1}) == {"new": 2}
+    assert assign_slots(["old", "new"], {"old": 0}, {0}) == {"old": 0, "new": 1}
 
 
-def test_a_slot_that_rests_is_given_to_nobody() -> None:
-    assert assign_slots(["new"], resting=range(KEY_SLOTS - 1)) == {"new": KEY_SLOTS - 1}
+def test_when_all_rest_a_ring_has_to_wait() -> None:
     assert assign_slots(["new"], resting=range(KEY_SLOTS)) == {}
-
-
-def test_a_ring_that_is_back_has_its_slot_though_it_rests() -> None:
-    assert assign_slots(["back"], kept={"back": 3}, resting=[3]) == {"back": 3}
-
-
-def test_what_is_gone_holds_no_slot() -> None:
-    assert assign_slots(["other"], kept={"gone": 0}) == {"other": 0}
