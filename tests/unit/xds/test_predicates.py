@@ -21,8 +21,9 @@ def holds(predicate: Predicate, headers: dict[str, bytes]) -> bool:
                 case "prefix":
                     return value is not None and value.startswith(asked.value_match.prefix.encode())
                 case "safe_regex":
-                    pattern = asked.value_match.safe_regex.regex.encode()
-                    return value is not None and re2.fullmatch(pattern, value) is not None
+                    # One character for each byte, as Envoy sees them.
+                    text = None if value is None else value.decode("latin-1")
+                    return text is not None and re2.fullmatch(asked.value_match.safe_regex.regex, text) is not None
                 case other:
                     raise AssertionError(other)
         case "and_matcher":
