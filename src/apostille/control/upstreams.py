@@ -25,7 +25,7 @@ _NOTABLE = timedelta(seconds=5)
 _ALARMING = timedelta(seconds=60)
 # Two answers in a row must agree this well: one alone may come from a cache, or from a machine that is broken.
 _AGREEING = timedelta(seconds=3)
-# Between two lines in the log, and two pieces of news to the auth workers, about refusals of one policy.
+# Between two lines in the log about one code of refusal of one policy, and between two pieces of news to the workers.
 _REMINDER = timedelta(seconds=60)
 _NEWS_PAUSE = timedelta(seconds=5)
 
@@ -39,7 +39,7 @@ class _Known:
     skew: timedelta = timedelta(0)
     refusals: Counter[str] = field(default_factory=Counter)
     refused_at: datetime | None = None
-    logged_at: datetime | None = None
+    logged_at: dict[str, datetime] = field(default_factory=dict)
     news: UpstreamNews = field(default_factory=UpstreamNews)
     news_at: datetime | None = None
 
@@ -125,8 +125,9 @@ class Upstreams:
         known.refusals[code] += count
         self._refusals.labels(policy, code).inc(count)
         known.refused_at = known.seen
-        if known.logged_at is None or known.seen - known.logged_at >= _REMINDER:
-            known.logged_at = known.seen
+        logged_at = known.logged_at.get(code)
+        if logged_at is None or known.seen - logged_at >= _REMINDER:
+            known.logged_at[code] = known.seen
             self._log.warning("upstream.refused", policy=policy, code=code, count=known.refusals[code])
 
     def _tell_workers(self, known: _Known) -> None:
