@@ -7,6 +7,7 @@ import base64
 import os
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -329,8 +330,10 @@ async def test_an_empty_object_is_stored(scene: Scene) -> None:
     assert (await scene.ask("DELETE", "/files/empty")).status == 204
 
 
-async def test_an_upload_without_length_is_refused(scene: Scene) -> None:
-    request = emit_request("PUT", "/files/chunked", [API_KEY, ("transfer-encoding", "chunked")], b"1\r\nx\r\n0\r\n\r\n")
+@pytest.mark.parametrize("declared", ["", "UNSIGNED-PAYLOAD", sha256(b"x").hexdigest(), sha256(b"").hexdigest()])
+async def test_an_upload_without_length_is_refused_whatever_it_says_of_itself(scene: Scene, declared: str) -> None:
+    headers = [API_KEY, ("transfer-encoding", "chunked"), *([("x-amz-content-sha256", declared)] if declared else [])]
+    request = emit_request("PUT", "/files/chunked", headers, b"1\r\nx\r\n0\r\n\r\n")
     with scene.bucket_not_called():
         answer = await ask(scene.run.port, request)
     assert _reason(answer) == (411, ("length_required",))

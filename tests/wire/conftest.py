@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,9 +35,23 @@ class ControlPlane:
 
 @pytest.fixture
 async def control_plane(socket_dir: Path) -> AsyncIterator[ControlPlane]:
+    """It waits for every answer."""
+    async with _serve(socket_dir, patience=3600) as plane:
+        yield plane
+
+
+@pytest.fixture
+async def hasty_plane(socket_dir: Path) -> AsyncIterator[ControlPlane]:
+    """It hardly waits for clusters to get ready before it sends listeners."""
+    async with _serve(socket_dir, patience=0.1) as plane:
+        yield plane
+
+
+@asynccontextmanager
+async def _serve(socket_dir: Path, *, patience: float) -> AsyncIterator[ControlPlane]:
     cache, feedback = SnapshotCache(), Feedback()
     socket = socket_dir / "xds.sock"
-    server = XdsServer(socket, cache, feedback, patience=3600)
+    server = XdsServer(socket, cache, feedback, patience=patience)
     plane = ControlPlane(socket=socket, cache=cache, feedback=feedback, server=server)
     feedback.listen(nacked=plane.nacks.append)
     await server.start()

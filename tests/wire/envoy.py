@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
+from types import MappingProxyType
 
 import aiohttp
 
 DEADLINE = 20.0
 # Between two looks at a foreign process, which has no events to wait for.
 PAUSE = 0.02
+NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 def find_envoy() -> Path:
@@ -63,7 +65,7 @@ class Envoy:
             return response.status, await response.text()
 
 
-def emit_bootstrap(socket: Path) -> str:
+def emit_bootstrap(socket: Path, more: Mapping[str, object]) -> str:
     stream = {
         "api_type": "DELTA_GRPC",
         "transport_api_version": "V3",
@@ -89,20 +91,24 @@ def emit_bootstrap(socket: Path) -> str:
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
         "load_assignment": {"cluster_name": "xds", "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
+    clusters = more.get("clusters", ())
+    assert isinstance(clusters, tuple)
     return json.dumps(
         {
             "node": {"id": "real", "cluster": "envoy"},
             "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
             "dynamic_resources": {"ads_config": stream, "cds_config": ads, "lds_config": ads},
-            "static_resources": {"clusters": [xds]},
+            "static_resources": {"clusters": [xds, *clusters]},
+            **({"layered_runtime": more["layered_runtime"]} if more else {}),
         }
     )
 
 
 @asynccontextmanager
-async def run_envoy(folder: Path, socket: Path) -> AsyncIterator[Envoy]:
+async def run_envoy(folder: Path, socket: Path, more: Mapping[str, object] = NOTHING) -> AsyncIterator[Envoy]:
+    """`more`: ``layered_runtime`` and ``clusters`` besides the one of our server."""
     bootstrap, address, log = folder / "envoy.json", folder / "admin", folder / "envoy.log"
-    bootstrap.write_text(emit_bootstrap(socket))
+    bootstrap.write_text(emit_bootstrap(socket, more))
     arguments = ("--use-dynamic-base-id", "--concurrency", "1", "--log-path", str(log), "--log-level", "info")
     process = await asyncio.create_subprocess_exec(
         find_envoy(), "-c", str(bootstrap), "--admin-address-path", str(address), *arguments

@@ -24,8 +24,10 @@ _ESCAPE = "%(?:[0189A-F][0-9A-F]|2[0-9A-C{slash}]|3[A-F]|[46]0|5[B-E]|7[BCDF])"
 _DONE_PART = re.compile(f"(?:[A-Za-z0-9._~-]|{_ESCAPE.format(slash='F')})*")
 _DONE_S3_PATH = re.compile(f"/(?:[A-Za-z0-9._~/-]|{_ESCAPE.format(slash='')})*")
 
-# Of the same language those without empty and dot segments, which other servers would resolve.
-_PLAIN_CHARACTER = f"(?:[A-Za-z0-9_~-]|{_ESCAPE.format(slash='')})"
+# Of the same language those without empty and dot segments, which other servers would resolve, and without an escaped
+# NUL or backslash, which they may read in ways of their own.
+_PLAIN_ESCAPE = "%(?:0[1-9A-F]|[189A-F][0-9A-F]|2[0-9A-C]|3[A-F]|[46]0|5[BDE]|7[BCDF])"
+_PLAIN_CHARACTER = f"(?:[A-Za-z0-9_~-]|{_PLAIN_ESCAPE})"
 _PLAIN_SEGMENT = rf"(?:\.{{0,2}}{_PLAIN_CHARACTER}(?:{_PLAIN_CHARACTER}|\.)*|\.{{3}}(?:{_PLAIN_CHARACTER}|\.)*)"
 PLAIN_S3_PATH = f"/(?:{_PLAIN_SEGMENT}/)*(?:{_PLAIN_SEGMENT})?"
 """RE2, for full matches of an S3 path that every signer and every server reads alike."""

@@ -66,9 +66,10 @@ class EnvoyKeyCheck:
 class EnvoySigning:
     """Envoy's own filter signs plain requests just as the integration does.
 
-    `methods`: those that are allowed and have no body. `path`: RE2 of a path that is sent as it is spelled.
-    `path_prefixes` of the path as it is sent, empty: all. `query`: names of parameters that
-    are allowed, whatever their case; None: all. `absent`, `only`: headers as in `model.lane.Plain`.
+    `methods`: those that are allowed and have no body. `path`: RE2 of a path that is sent as it is spelled, and that is
+    spelled in no odd way (see `routing.spellings`). `path_prefixes` of the path as it is sent, empty: all. `query`:
+    names of parameters that are allowed, whatever their case; None: all. `absent`, `only`: headers as in
+    `model.lane.Plain`.
     """
 
     service: str

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from apostille.auth.check import UNREADABLE
 from apostille.auth.client import open_session
 from apostille.auth.codec import emit_keyring, emit_program
-from apostille.auth.contract import Allow, AuthRequest, AuthStep, StepRunner, StepTools, Verdict
+from apostille.auth.contract import Allow, AuthRequest, AuthStep, Deny, StepRunner, StepTools, Verdict
 from apostille.auth.decisions import DecisionLog, DecisionMetrics, json_logger
 from apostille.auth.keyrings import KeyRingStore
 from apostille.auth.programs import Programs
@@ -311,6 +311,20 @@ async def test_the_answer_to_a_head_request_is_whole(service: Service) -> None:
     put_ring(service, ALICE)
     assert (await service.check("HEAD", api_key=KEY)).headers["x-apostille-consumer"] == "alice"
     assert (await service.check("HEAD")).status == 401
+
+
+async def test_a_denial_of_a_head_request_announces_no_text(service: Service) -> None:
+    """Envoy would wait for it, and take the answer for none."""
+
+    async def refuse(request: AuthRequest) -> Verdict:
+        return Deny(status=400, reason="a_reason", body="in words\n")
+
+    service.script.check = refuse
+    put(service, Step(name="s", kind="script", config=ScriptConfig()))
+    head, get = await service.check("HEAD"), await service.check("GET")
+    assert (get.status, get.headers["content-length"], get.body) == (400, "9", "in words\n")
+    assert (head.status, head.headers["x-apostille-reason"]) == (400, "a_reason")
+    assert head.headers.get("content-length", "0") == "0"
 
 
 async def test_health_and_metrics_are_pages_of_their_own(service: Service) -> None:

@@ -103,6 +103,21 @@ async def test_what_the_client_signed_with_goes_no_further() -> None:
     assert "x-amz-security-token" not in dict(signed.headers)
 
 
+async def test_a_header_without_a_value_that_nobody_allowed_goes_no_further_and_is_not_signed() -> None:
+    """Envoy's signer leaves such headers out; in both lanes they are taken off."""
+    allowed = replace(EVERYTHING, headers=("x-amz-meta-*",))
+    headers = {"x-amz-acl": "", "x-amz-meta-color": "", "accept": "", "x-amz-date": ""}
+    signed = await sign(replace(GET, headers=headers), replace(CONFIG, allowed=allowed))
+    assert isinstance(signed, Signed)
+    assert set(signed.remove) == {"x-amz-acl", "x-amz-date"}
+    names = dict(signed.headers)["authorization"].split("SignedHeaders=")[1].split(",")[0]
+    assert names == "host;x-amz-content-sha256;x-amz-date;x-amz-meta-color"
+    for value in ("private", ",", "-"):
+        refused = await sign(replace(GET, headers={"x-amz-acl": value}), replace(CONFIG, allowed=allowed))
+        assert isinstance(refused, Deny)
+        assert refused.reason == "header_not_allowed"
+
+
 @pytest.mark.parametrize(
     ("request_", "expected"),
     [
@@ -220,6 +235,13 @@ def test_what_the_author_has_not_allowed_is_refused(
 ) -> None:
     request = replace(GET, **changes)  # type: ignore[arg-type]  # the table holds fields of several types
     assert find_refusal(READS, request, path) == expected
+
+
+def test_of_two_reasons_it_is_always_the_same_that_is_told() -> None:
+    """Headers come in any order."""
+    headers = [("x-amz-copy-source", "another-bucket/team/b"), ("x-amz-acl", "public-read")]
+    for order in (headers, headers[::-1]):
+        assert find_refusal(READS, replace(GET, headers=dict(order)), "/team/a") == "header_not_allowed"
 
 
 def test_copies_may_be_listed_by_the_author() -> None:

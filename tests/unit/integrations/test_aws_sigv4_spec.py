@@ -264,6 +264,21 @@ async def test_no_body_is_ever_covered_for_a_service_that_cannot_check_one() -> 
     assert (problem.at, problem.reason) == (("payload",), Reason.CONFLICT)
 
 
+@pytest.mark.parametrize(
+    ("payload", "limit", "unread"),
+    [
+        ("AUTO", 4096, ("content-length", "x-amz-content-sha256")),
+        ("SIGNED", 4096, ()),
+        # One byte tells that there is a body.
+        ("UNSIGNED", 1, ("content-length",)),
+    ],
+)
+def test_a_body_without_a_length_is_always_looked_at(payload: str, limit: int, unread: tuple[str, ...]) -> None:
+    """Nothing else tells of it: it would be signed as a request without a body."""
+    found = sound(service="s3", payload=payload, bodyLimit=4096)
+    assert (found.body_limit, found.unread) == (limit, unread)
+
+
 @pytest.mark.parametrize("field", ["service", "region"])
 def test_a_service_or_region_that_would_forge_a_scope_is_refused(field: str) -> None:
     for value in ("", "a/b", "a b", "a,b", "a\nb"):
