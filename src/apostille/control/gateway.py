@@ -16,6 +16,7 @@ import aiohttp
 from apostille.base.clock import Clock
 from apostille.base.errors import StartError
 from apostille.control.children import ChildEvent, ChildSpec, Watch
+from apostille.control.probe import answers
 from apostille.control.state_folder import StateFolder
 from apostille.control.supervisor import Supervisor
 from apostille.model.lane import Lanes
@@ -47,6 +48,7 @@ class GatewayOptions:
     drain_seconds: float = 30.0
     envoy: Path | None = None
     lanes: Lanes = Lanes.AUTO
+    log_requests: bool = True
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     access_log: int | None = None
     log: int | None = None
@@ -127,17 +129,6 @@ class LocalGateway:
                 raise StartError(f"the gateway was not ready after {_READY_SECONDS:g} s; its words are above")
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _answers(self, socket: Path, page: str) -> bool:
-        """The kernel takes connections for a process that is stopped: only an answer shows that it lives."""
-        try:
-            async with (
-                aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session,
-                session.get(f"http://child{page}") as answer,
-            ):
-                return answer.status == 200
-        except aiohttp.ClientError as error:
-            raise OSError(str(error)) from error
-
     def _command(self, *arguments: str) -> tuple[str, ...]:
         # -P: a folder named like one of our packages must not be taken for it.
         return (sys.executable, "-P", "-m", "apostille", *arguments)
@@ -167,27 +158,25 @@ class LocalGateway:
                 f"--workers={options.workers}",
                 f"--admin-port={options.admin_port}",
                 f"--lane={options.lanes.value}",
+                "--access-log" if options.log_requests else "--no-access-log",
                 *([f"--envoy={options.envoy}"] if options.envoy else []),
                 *ports,
             ),
             env=self._env(),
-            ready=lambda: self._answers(self._control, "/healthz"),
-            watch=Watch(probe=lambda: self._answers(self._control, "/healthz"), limit=2.0),
+            ready=lambda: answers(self._control, "/healthz"),
+            watch=Watch(probe=lambda: answers(self._control, "/healthz"), limit=2.0),
             fatal_exits=frozenset({1, 2}),
             stderr=options.log,
         )
 
     def _auth_workers(self) -> list[ChildSpec]:
         def spec(index: int, socket: Path) -> ChildSpec:
-            async def answers() -> bool:
-                return await self._answers(socket, "/healthz")
-
             return ChildSpec(
                 name=f"auth-{index}",
                 argv=self._command("auth", f"--name=auth-{index}", f"--socket={socket}", f"--xds-socket={self._xds}"),
                 env=self._env(credentials=True),
-                ready=answers,
-                watch=Watch(probe=answers),
+                ready=lambda: answers(socket, "/healthz"),
+                watch=Watch(probe=lambda: answers(socket, "/healthz")),
                 fatal_exits=frozenset({2}),
                 stderr=self._options.log,
             )

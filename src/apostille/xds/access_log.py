@@ -19,7 +19,6 @@ from apostille.xds.names import (
     METADATA,
     METADATA_OUTBOUND,
     METADATA_POLICY,
-    METADATA_TABLE,
 )
 from apostille.xds.packing import emit_any
 
@@ -45,7 +44,6 @@ FIELDS = {
     "path": _asked(ASKED_PATH, "PATH", "NQ:PATH"),
     "protocol": "%PROTOCOL%",
     "route": "%ROUTE_NAME%",
-    "table": f"%METADATA(ROUTE:{METADATA}:{METADATA_TABLE})%",
     "policy": f"%METADATA(ROUTE:{METADATA}:{METADATA_POLICY})%",
     "outbound": f"%METADATA(ROUTE:{METADATA}:{METADATA_OUTBOUND})%",
     "consumer": _first_of(("DYNAMIC_METADATA", f"{EXT_AUTHZ}:{CONSUMER_HEADER}"), ("FILTER_STATE", f"{CALLER}:PLAIN")),

@@ -97,7 +97,8 @@ def _emit_protocol(destination: Destination, signing: list[HttpFilter]) -> HttpP
         else HttpProtocolOptions.ExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions())
     )
     # Behind the guard of the signature, which has let pass what was signed and what is empty.
-    removed = [*(_emit_outward_hygiene() if destination.external else ()), *([emit_void_removal()] if signing else ())]
+    hygiene = _emit_outward_hygiene() if destination.external else (_remove_prefix(OUR_HEADERS_PREFIX),)
+    removed = [*hygiene, *([emit_void_removal()] if signing else ())]
     mutations = Mutations(request_mutations=removed)
     return HttpProtocolOptions(
         explicit_http_config=explicit,
@@ -113,12 +114,13 @@ def _emit_protocol(destination: Destination, signing: list[HttpFilter]) -> HttpP
 
 def _emit_outward_hygiene() -> tuple[HeaderRule, ...]:
     return (
-        *(
-            HeaderRule(remove_on_match=HeaderRule.RemoveOnMatch(key_matcher=StringMatcher(prefix=prefix)))
-            for prefix in _INWARD_PREFIXES
-        ),
+        *(_remove_prefix(prefix) for prefix in _INWARD_PREFIXES),
         *(HeaderRule(remove=name) for name in _INWARD_NAMES),
     )
+
+
+def _remove_prefix(prefix: str) -> HeaderRule:
+    return HeaderRule(remove_on_match=HeaderRule.RemoveOnMatch(key_matcher=StringMatcher(prefix=prefix)))
 
 
 def _emit_tls(tls: ClientTls, system_ca: str | None) -> TransportSocket:

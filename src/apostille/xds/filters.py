@@ -3,7 +3,6 @@ route; on the way back, watch what destinations say of our credentials."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import cast
 
 from envoy.config.core.v3.base_pb2 import DataSource, HeaderValue, RetryPolicy
@@ -39,7 +38,6 @@ from apostille.base.check import (
     STATUS_HEADER,
     TARGET_HEADER,
 )
-from apostille.model.outbound import RefusalSigns
 from apostille.proxy.bootstrap import AUTH_CLUSTER
 from apostille.xds.key_slots import emit_key_slots
 from apostille.xds.names import (
@@ -56,6 +54,7 @@ from apostille.xds.names import (
 )
 from apostille.xds.packing import emit_any
 from apostille.xds.patterns import everything_but
+from apostille.xds.site import Site
 from apostille.xds.watch import emit_watch
 
 # What the auth service's own HTTP server and Envoy's client put on every answer: no part of the decision.
@@ -66,17 +65,15 @@ _TRANSPORT_PREFIXES = ("x-envoy-",)
 _PATIENCE_MS = 250
 
 
-def emit_filters(
-    deadline_ms: int, status_on_error: int, signs: Mapping[str, RefusalSigns], *, inline: bool
-) -> list[HttpFilter]:
+def emit_filters(deadline_ms: int, status_on_error: int, site: Site, *, inline: bool) -> list[HttpFilter]:
     """`deadline_ms`: the longest a chain may take. `status_on_error`: the answer when the service cannot be asked.
-    `signs` as in `emit_watch`, `inline` as in `emit_key_slots`."""
+    `inline` as in `emit_key_slots`."""
     return [
         HttpFilter(name=HEADER_MUTATION, typed_config=emit_any(HeaderMutation())),
         *emit_key_slots(inline=inline),
-        HttpFilter(name=SET_FILTER_STATE, typed_config=emit_any(_emit_notes())),
+        *([HttpFilter(name=SET_FILTER_STATE, typed_config=emit_any(_emit_notes()))] if site.access_log else []),
         HttpFilter(name=EXT_AUTHZ, typed_config=emit_any(_emit_ext_authz(deadline_ms, status_on_error))),
-        emit_watch(signs),
+        emit_watch(site.signs),
         HttpFilter(name=ROUTER, typed_config=emit_any(Router(suppress_envoy_headers=True))),
     ]
 

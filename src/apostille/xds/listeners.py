@@ -65,8 +65,8 @@ def emit_listener(
         stat_prefix=listener.name.replace("/", "_"),
         rds=None if inline_routes else Rds(config_source=_ads(), route_config_name=listener.name),
         route_config=inline_routes,
-        http_filters=emit_filters(deadline_ms, status_on_error, site.signs, inline=inline_routes is not None),
-        access_log=[emit_access_log(), emit_sightings_log()],
+        http_filters=emit_filters(deadline_ms, status_on_error, site, inline=inline_routes is not None),
+        access_log=[*([emit_access_log()] if site.access_log else []), emit_sightings_log()],
         local_reply_config=_emit_local_replies(),
         # The client's address is the connection's; what clients say of themselves in x-forwarded-* is not believed.
         use_remote_address=BoolValue(value=True),

@@ -7,7 +7,6 @@ METADATA = "apostille"
 METADATA_PROGRAM = "program"
 METADATA_POLICY = "policy"
 METADATA_OUTBOUND = "outbound"
-METADATA_TABLE = "table"
 
 # Dynamic metadata of a request (in METADATA): what was seen in the destination's answer; also the name of that log.
 SIGHTING = "sighting"

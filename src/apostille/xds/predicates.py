@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig as FilterExtension
+from envoy.extensions.common.matching.v3.extension_matcher_pb2 import ExtensionWithMatcher
+from envoy.extensions.filters.common.matcher.action.v3.skip_action_pb2 import SkipFilter
+from envoy.type.matcher.v3.http_inputs_pb2 import HttpRequestHeaderMatchInput, HttpResponseHeaderMatchInput
 from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 from xds.type.matcher.v3.regex_pb2 import RegexMatcher
@@ -23,9 +26,31 @@ Predicate = Matcher.MatcherList.Predicate
 
 def header_matches(name: str, pattern: str) -> Predicate:
     """RE2, for the whole value; false when the header is not there."""
-    header = TypedExtensionConfig(name=name, typed_config=emit_any(HttpRequestHeaderMatchInput(header_name=name)))
     value = StringMatcher(safe_regex=RegexMatcher(google_re2=RegexMatcher.GoogleRE2(), regex=pattern))
-    return Predicate(single_predicate=Predicate.SinglePredicate(input=header, value_match=value))
+    return Predicate(single_predicate=Predicate.SinglePredicate(input=_header(name), value_match=value))
+
+
+def header_is(name: str, text: str) -> Predicate:
+    return Predicate(
+        single_predicate=Predicate.SinglePredicate(input=_header(name), value_match=StringMatcher(exact=text))
+    )
+
+
+def header_has(name: str, text: str) -> Predicate:
+    """Somewhere in its value. Of all questions about a long value the cheapest."""
+    return Predicate(
+        single_predicate=Predicate.SinglePredicate(input=_header(name), value_match=StringMatcher(contains=text))
+    )
+
+
+def status_is(status: int) -> Predicate:
+    """Of the answer; undecided before it comes."""
+    code = TypedExtensionConfig(
+        name="status", typed_config=emit_any(HttpResponseHeaderMatchInput(header_name=":status"))
+    )
+    return Predicate(
+        single_predicate=Predicate.SinglePredicate(input=code, value_match=StringMatcher(exact=str(status)))
+    )
 
 
 def path_begins(text: str) -> Predicate:
@@ -35,11 +60,15 @@ def path_begins(text: str) -> Predicate:
 def path_is(text: str) -> Predicate:
     """With any query."""
     whole = Predicate.SinglePredicate(input=_path(), value_match=StringMatcher(exact=text))
-    return _either(Predicate(single_predicate=whole), path_begins(f"{text}?"))
+    return any_of(Predicate(single_predicate=whole), path_begins(f"{text}?"))
 
 
 def _path() -> TypedExtensionConfig:
     return TypedExtensionConfig(name="path", typed_config=emit_any(HttpRequestHeaderMatchInput(header_name=":path")))
+
+
+def _header(name: str) -> TypedExtensionConfig:
+    return TypedExtensionConfig(name=name, typed_config=emit_any(HttpRequestHeaderMatchInput(header_name=name)))
 
 
 def all_of(predicates: Sequence[Predicate]) -> Predicate:
@@ -52,15 +81,24 @@ def all_of(predicates: Sequence[Predicate]) -> Predicate:
 def is_plain(plain: Plain) -> Predicate:
     """But for the route's own path, which the matcher tree asks for."""
     methods = [] if plain.methods is None else [header_matches(":method", "|".join(map(re.escape, plain.methods)))]
-    path = _not(header_matches(":path", ODD_PATH)) if plain.path is None else header_matches(":path", plain.path)
+    path = negated(header_matches(":path", ODD_PATH)) if plain.path is None else header_matches(":path", plain.path)
     return all_of(
         [
             *methods,
             path,
-            *(_not(_is_there(name)) for name in plain.absent),
-            *(_not(header_matches(each.name, each.pattern)) for each in plain.never),
-            *(_either(header_matches(each.name, each.pattern), _not(_is_there(each.name))) for each in plain.only),
+            *(negated(_is_there(name)) for name in plain.absent),
+            *(negated(header_matches(each.name, each.pattern)) for each in plain.never),
+            *(any_of(header_matches(each.name, each.pattern), negated(_is_there(each.name))) for each in plain.only),
         ]
+    )
+
+
+def emit_unless(predicate: Predicate, extension: FilterExtension) -> ExtensionWithMatcher:
+    """A filter that is passed over where the predicate is true. It is made for every request, but not asked."""
+    skip = TypedExtensionConfig(name="skip", typed_config=emit_any(SkipFilter()))
+    first = Matcher.MatcherList.FieldMatcher(predicate=predicate, on_match=Matcher.OnMatch(action=skip))
+    return ExtensionWithMatcher(
+        xds_matcher=Matcher(matcher_list=Matcher.MatcherList(matchers=[first])), extension_config=extension
     )
 
 
@@ -69,9 +107,11 @@ def _is_there(name: str) -> Predicate:
     return header_matches(name, r"\C*")
 
 
-def _not(predicate: Predicate) -> Predicate:
+def negated(predicate: Predicate) -> Predicate:
     return Predicate(not_matcher=predicate)
 
 
-def _either(one: Predicate, other: Predicate) -> Predicate:
-    return Predicate(or_matcher=Predicate.PredicateList(predicate=[one, other]))
+def any_of(*predicates: Predicate) -> Predicate:
+    return (
+        predicates[0] if len(predicates) == 1 else Predicate(or_matcher=Predicate.PredicateList(predicate=predicates))
+    )

@@ -9,6 +9,7 @@ from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutat
 from envoy.config.core.v3.base_pb2 import DataSource, HeaderValue, HeaderValueOption, Metadata
 from envoy.config.route.v3.route_components_pb2 import (
     DirectResponseAction,
+    FilterConfig,
     HeaderMatcher,
     QueryParameterMatcher,
     RedirectAction,
@@ -56,7 +57,6 @@ from apostille.xds.names import (
     METADATA_OUTBOUND,
     METADATA_POLICY,
     METADATA_PROGRAM,
-    METADATA_TABLE,
     WATCH,
 )
 from apostille.xds.packing import emit_any
@@ -71,6 +71,10 @@ class _ActionField(TypedDict, total=False):
     redirect: RedirectAction
     direct_response: DirectResponseAction
 
+
+# For a filter that is not to be made at all. The filters' own words for it have them made for every request, to do
+# nothing then.
+_OFF = emit_any(FilterConfig(disabled=True))
 
 _REDIRECT_CODES = {
     301: RedirectAction.MOVED_PERMANENTLY,
@@ -124,13 +128,17 @@ def emit_route(route: Route) -> EnvoyRoute:
 
 def emit_lane(route: Route, lane: EnvoyLane) -> EnvoyRoute:
     """The route for its plain requests: Envoy checks their keys and signs them, and asks nobody."""
-    filters = {
-        EXT_AUTHZ: emit_any(ExtAuthzPerRoute(disabled=True)),
-        HEADER_MUTATION: emit_any(_emit_strip(_strip_of_lane(route.strip, lane))),
-        **_emit_watch(route),
-    }
+    filters = {EXT_AUTHZ: _OFF, **_emit_watch(route)}
     if lane.slot is not None:
         filters[slot_name(lane.slot)] = emit_slot_switch()
+    strip, removed = _strip_of_lane(route.strip, lane), [CONSUMER_HEADER]
+    if lane.slot is not None and lane.signer is not None and not strip.prefixes:
+        # Nothing before the router reads what is stripped here, and the rest of it is taken off upstream (see
+        # `clusters`): the router removes names at no cost, and a filter that does nothing else would.
+        filters[HEADER_MUTATION] = _OFF
+        removed += strip.names
+    else:
+        filters[HEADER_MUTATION] = emit_any(_emit_strip(strip))
     return EnvoyRoute(
         name=lane.name,
         # What else the route asks for has been asked by then.
@@ -139,7 +147,7 @@ def emit_lane(route: Route, lane: EnvoyLane) -> EnvoyRoute:
         metadata=_emit_metadata(route),
         typed_per_filter_config=filters,
         # Who is calling is for the log; a step says so in the header that its author wants, and only there.
-        request_headers_to_remove=[CONSUMER_HEADER],
+        request_headers_to_remove=removed,
     )
 
 
@@ -189,7 +197,7 @@ def _refuse_odd_paths() -> EnvoyRoute:
         match=RouteMatch(prefix="/"),
         direct_response=DirectResponseAction(status=400),
         response_headers_to_add=[_set_header(REASON_HEADER, "path_refused")],
-        typed_per_filter_config={EXT_AUTHZ: emit_any(ExtAuthzPerRoute(disabled=True))},
+        typed_per_filter_config={EXT_AUTHZ: _OFF},
     )
 
 
@@ -275,13 +283,13 @@ def _emit_respond(action: Respond) -> DirectResponseAction:
     )
 
 
-def _emit_metadata(route: Route) -> Metadata:
-    fields = {METADATA_TABLE: route.owner.short}
-    if route.guard is not None:
-        fields[METADATA_PROGRAM] = route.guard.program
-        fields[METADATA_POLICY] = route.guard.policy
-        if route.guard.outbound is not None:
-            fields[METADATA_OUTBOUND] = route.guard.outbound
+def _emit_metadata(route: Route) -> Metadata | None:
+    guard = route.guard
+    if guard is None:
+        return None
+    fields = {METADATA_PROGRAM: guard.program, METADATA_POLICY: guard.policy}
+    if guard.outbound is not None:
+        fields[METADATA_OUTBOUND] = guard.outbound
     facts = Struct()
     facts.update(fields)
     return Metadata(filter_metadata={METADATA: facts})
@@ -291,18 +299,20 @@ def _emit_filters(route: Route) -> dict[str, AnyMessage]:
     """Every route says in so many words whether it is guarded: one that says nothing is asked about, and denied."""
     guard = route.guard
     if guard is None:
-        check = ExtAuthzPerRoute(disabled=True)
+        check = _OFF
     elif guard.body_limit is None:
-        check = ExtAuthzPerRoute(check_settings=CheckSettings(disable_request_body_buffering=True))
+        check = emit_any(ExtAuthzPerRoute(check_settings=CheckSettings(disable_request_body_buffering=True)))
     else:
-        check = ExtAuthzPerRoute(
-            check_settings=CheckSettings(
-                with_request_body=BufferSettings(
-                    max_request_bytes=guard.body_limit, allow_partial_message=guard.body_may_be_cut
+        check = emit_any(
+            ExtAuthzPerRoute(
+                check_settings=CheckSettings(
+                    with_request_body=BufferSettings(
+                        max_request_bytes=guard.body_limit, allow_partial_message=guard.body_may_be_cut
+                    )
                 )
             )
         )
-    return {EXT_AUTHZ: emit_any(check), HEADER_MUTATION: emit_any(_emit_strip(route.strip)), **_emit_watch(route)}
+    return {EXT_AUTHZ: check, HEADER_MUTATION: emit_any(_emit_strip(route.strip)), **_emit_watch(route)}
 
 
 def _emit_watch(route: Route) -> dict[str, AnyMessage]:

@@ -16,7 +16,7 @@ import grpc.aio
 from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
 
-from apostille.xds.names import METADATA, SIGHTING
+from apostille.xds.names import METADATA, METADATA_OUTBOUND, SIGHTING
 
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 METHOD = "StreamAccessLogs"
@@ -49,13 +49,18 @@ def parse_sightings(message: StreamAccessLogsMessage) -> Iterator[Sighting]:
 
 
 def _parse_entry(entry: HTTPAccessLogEntry) -> Sighting | None:
+    """None when no answer of a destination came, or no policy put a credential on the request."""
     common = entry.common_properties
-    fields = common.metadata.filter_metadata[METADATA].fields
-    if SIGHTING not in fields:
+    if not common.HasField("time_to_first_upstream_rx_byte"):
         return None
-    told = fields[SIGHTING].struct_value.fields
     # When the answer began to come, by Envoy's clock: which is ours.
     seen = common.start_time.ToDatetime(UTC) + common.time_to_first_upstream_rx_byte.ToTimedelta()
+    fields = common.metadata.filter_metadata[METADATA].fields
+    if SIGHTING not in fields:
+        policy, headers = common.custom_tags.get(METADATA_OUTBOUND, ""), entry.response.response_headers
+        skew = _skew(headers.get("date", ""), headers.get("age", ""), seen)
+        return Sighting(policy=policy, seen=seen, skew=skew) if policy else None
+    told = fields[SIGHTING].struct_value.fields
     return Sighting(
         policy=told["policy"].string_value,
         seen=seen,

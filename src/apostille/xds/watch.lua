@@ -1,4 +1,4 @@
--- Runs on answers of destinations whose requests carry a credential of ours. Written in front of this by xds/watch.py:
+-- Runs on answers, with a status of a refusal, of destinations whose requests carry a credential of ours. Written in front of this by xds/watch.py:
 -- STATUSES and CODES of the integration, REASON, REFUSED, NAMESPACE, SIGHTING, ASKED_ID, INTERVAL (seconds), BODY (bytes).
 
 -- Of this worker thread: when a policy was last told of, and refusals since.
@@ -16,15 +16,17 @@ end
 
 -- The whole body is replaced: some services quote what was signed, session token included.
 local function answer(handle, headers, code)
-  local id = tostring(handle:streamInfo():filterState():get(ASKED_ID) or "-")
+  -- It is noted where an access log is written; elsewhere nobody could look it up.
+  local id = handle:streamInfo():filterState():get(ASKED_ID)
   local length = handle:body():setBytes(
-    "The service refused the credential that this gateway put on the request (" .. code .. "). Request id: " .. id .. "\n")
+    "The service refused the credential that this gateway put on the request (" .. code .. ")."
+      .. (id and " Request id: " .. tostring(id) or "") .. "\n")
   for _, name in ipairs({"transfer-encoding", "etag", "www-authenticate", "x-amzn-errortype", "x-amz-id-2"}) do
     headers:remove(name)
   end
   headers:replace(":status", "502")
   headers:replace(REASON, REFUSED)
-  headers:replace("x-request-id", id)
+  if id then headers:replace("x-request-id", tostring(id)) end
   headers:replace("content-type", "text/plain")
   headers:replace("content-length", tostring(length))
 end

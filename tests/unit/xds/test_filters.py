@@ -6,10 +6,13 @@ from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import ExtAuthz
 
 from apostille.xds.filters import emit_filters
 from apostille.xds.names import EXT_AUTHZ
+from apostille.xds.site import Site
 
 
 def ext_authz(*, deadline_ms: int = 2000, status_on_error: int = 503) -> ExtAuthz:
-    [found] = [each for each in emit_filters(deadline_ms, status_on_error, {}, inline=False) if each.name == EXT_AUTHZ]
+    [found] = [
+        each for each in emit_filters(deadline_ms, status_on_error, Site(), inline=False) if each.name == EXT_AUTHZ
+    ]
     return ExtAuthz.FromString(found.typed_config.value)
 
 

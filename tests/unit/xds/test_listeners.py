@@ -9,6 +9,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from apostille.base.refs import Ref
 from apostille.model.gateway import Listener
 from apostille.xds.listeners import emit_listener
+from apostille.xds.names import SET_FILTER_STATE
 from apostille.xds.site import Site
 
 MODEL = Listener(name="apps/ingress/8080", owner=Ref("VirtualGateway", "apps", "ingress"), port=8080, virtual_hosts=())
@@ -44,6 +45,13 @@ def test_routes_stand_inside_for_a_judge_that_asks_nobody() -> None:
 
 def test_the_client_is_not_believed_about_where_it_comes_from() -> None:
     assert manager(emitted()).use_remote_address.value is True
+
+
+def test_without_an_access_log_nothing_is_noted_for_one() -> None:
+    silent = emit_listener(MODEL, Site(access_log=False), deadline_ms=2000, status_on_error=503)
+    assert [each.name for each in manager(silent).access_log] == ["envoy.access_loggers.http_grpc"]
+    assert SET_FILTER_STATE not in {each.name for each in manager(silent).http_filters}
+    assert SET_FILTER_STATE in {each.name for each in manager(emitted()).http_filters}
 
 
 def test_the_router_is_the_last_filter_and_nothing_is_routed_before_it_is_judged() -> None:

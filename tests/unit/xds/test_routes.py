@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from envoy.config.route.v3.route_components_pb2 import RedirectAction
+from envoy.config.route.v3.route_components_pb2 import FilterConfig, RedirectAction
 from envoy.config.route.v3.route_components_pb2 import Route as EnvoyRoute
 from envoy.config.route.v3.route_components_pb2 import VirtualHost as EnvoyVirtualHost
 from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import ExtAuthzPerRoute
@@ -144,12 +144,12 @@ def test_only_an_answer_of_ours_says_why() -> None:
 
 
 def test_every_route_says_whether_it_is_guarded() -> None:
-    assert authz(emit_route(model())).disabled is True
+    open_to_all = emit_route(model()).typed_per_filter_config[EXT_AUTHZ]
+    assert FilterConfig.FromString(open_to_all.value).disabled is True
     guarded = emit_route(model(guard=Guard(program="apps/users@1", policy="apps/users")))
     assert authz(guarded).disabled is False
     assert authz(guarded).check_settings.disable_request_body_buffering is True
     assert dict(guarded.metadata.filter_metadata["apostille"]) == {
-        "table": "apps/shop",
         "program": "apps/users@1",
         "policy": "apps/users",
     }

@@ -60,5 +60,19 @@ def test_refusals_are_counted_by_envoy_and_told_in_one_sighting() -> None:
     assert found.seen == BEGAN + timedelta(seconds=2)
 
 
+def test_of_an_answer_without_a_refusal_the_date_is_told_by_its_headers() -> None:
+    good = entry()
+    good.common_properties.custom_tags["outbound"] = "apps/s3"
+    good.response.response_headers["date"] = "Sun, 22 Nov 2026 12:00:05 GMT"
+    assert parsed(good) == [Sighting(policy="apps/s3", seen=BEGAN + timedelta(seconds=2), skew=timedelta(seconds=3.5))]
+
+
+def test_an_answer_of_envoys_own_tells_nothing() -> None:
+    ours = entry(policy="apps/s3", date="Sun, 22 Nov 2026 12:00:05 GMT", age="", code="", refused=0)
+    ours.common_properties.ClearField("time_to_first_upstream_rx_byte")
+    ours.common_properties.custom_tags["outbound"] = "apps/s3"
+    assert parsed(ours) == []
+
+
 def test_other_log_entries_are_none_of_our_business() -> None:
     assert parsed(entry()) == []
