@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,11 @@ from apostille.status.reasons import Effect, Reason
 from apostille.translate.contract import IntegrationCompiler, StepCompiler
 from apostille.translate.pipeline import Translator
 from apostille.translate.slots import SlotAssignment, assign_slots
-from apostille.xds.configuration import emit_static
+from apostille.xds.configuration import emit_routes, emit_static
 from apostille.xds.feedback import Nack
+from apostille.xds.matchers import Answers
 from apostille.xds.proof import Proven, Refusal, prove
+from apostille.xds.routes import begin_answers
 from apostille.xds.site import Site
 
 # Only named, never connected to: Envoy asks no cluster anything while it judges.
@@ -57,14 +60,20 @@ async def compile_candidate(snapshot: Snapshot, judging: Judging) -> Candidate:
 class CandidateCompiler:
     """Compiles one candidate after the other; what did not change is neither translated nor proven again."""
 
-    def __init__(self, judging: Judging) -> None:
+    def __init__(self, judging: Judging, answers: Answers | None = None) -> None:
+        """`answers`: of whoever publishes the candidate. Its routes are in there by then, as Envoy is sent them."""
         self._judging = judging
+        self._emission = _Emission(answers or begin_answers())
         self._translator = Translator(judging.steps, judging.integrations, judging.ports, judging.assign, judging.lanes)
         self._proven: Gateway | None = None
 
     async def compile(self, snapshot: Snapshot) -> Candidate:
         translation = self._translator.translate(snapshot)
-        proven = await prove_with_envoy(translation.gateway, self._judging, self._proven)
+        # Most are proven sound, so what will be sent is made while Envoy looks.
+        proven, _ = await asyncio.gather(
+            _prove(translation.gateway, self._judging, self._proven, self._emission),
+            self._emission.prepare(translation.gateway),
+        )
         self._proven = proven.gateway
         return Candidate(
             gateway=proven.gateway,
@@ -75,14 +84,42 @@ class CandidateCompiler:
 
 async def prove_with_envoy(gateway: Gateway, judging: Judging, before: Gateway | None = None) -> Proven:
     """`before`: one that was proven earlier, by the same `judging`."""
+    return await _prove(gateway, judging, before, _Emission(begin_answers()))
 
+
+async def _prove(gateway: Gateway, judging: Judging, before: Gateway | None, emission: _Emission) -> Proven:
     async def judge(some: Gateway) -> str | None:
-        with collector_paused():
-            static = emit_static(some, judging.site, [compile_auth_cluster([_SOCKET]), compile_xds_cluster(_SOCKET)])
-            text = static.SerializeToString()
-        return await validate(text, judging.envoy)
+        return await validate(await emission.static(some, judging.site), judging.envoy)
 
     return await prove(gateway, judge, before)
+
+
+class _Emission:
+    """What is emitted of a candidate, in threads: requests for configuration are answered meanwhile. One thing at a
+    time, as answers are not made for two threads."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+        self._turn = asyncio.Lock()
+
+    async def static(self, gateway: Gateway, site: Site) -> bytes:
+        async with self._turn:
+            return await asyncio.to_thread(self._static, gateway, site)
+
+    async def prepare(self, gateway: Gateway) -> None:
+        async with self._turn:
+            await asyncio.to_thread(self._prepare, gateway)
+
+    def _static(self, gateway: Gateway, site: Site) -> bytes:
+        own = [compile_auth_cluster([_SOCKET]), compile_xds_cluster(_SOCKET)]
+        with collector_paused():
+            text: bytes = emit_static(gateway, site, own, self._answers).SerializeToString()
+            return text
+
+    def _prepare(self, gateway: Gateway) -> None:
+        with collector_paused():
+            for listener in gateway.listeners:
+                emit_routes(listener, self._answers)
 
 
 def refused_by_envoy(snapshot: Snapshot, nacks: Iterable[Nack], gateway: Gateway) -> tuple[Finding, ...]:

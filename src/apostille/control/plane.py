@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from apostille.control.reading import Reader, Reading
 from apostille.model.gateway import Gateway
 from apostille.sources.contract import Source, Texts
 from apostille.status.report import Report, compile_report
+from apostille.xds.matchers import Answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +48,12 @@ class ControlPlane:
         clock: Clock,
         log: FilteringBoundLogger,
         published: Callable[[Gateway], None] = lambda _gateway: None,
+        answers: Answers | None = None,
     ) -> None:
-        """`published` is told of every gateway that is served from then on."""
+        """`published` is told of every gateway that is served from then on. `answers`: those of the publisher."""
         self._source = source
         self._judging = judging
-        self._compiler = CandidateCompiler(judging)
+        self._compiler = CandidateCompiler(judging, answers)
         self._publisher = publisher
         self._last_good = last_good
         self._metrics = metrics
@@ -81,6 +84,9 @@ class ControlPlane:
                 f"{self._source.name} cannot be read, and there is no last good copy to serve instead:\n{lines}"
             )
         await self._publish(reading)
+        # What is there now stays for long. Otherwise the collector would look through all of it in the middle of some
+        # later change, and take as long as the rest of that change.
+        gc.freeze()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the source until `stop` is set. A failure of ours is logged; what is served stays."""

@@ -18,7 +18,7 @@ from apostille.base.collector import collector_paused
 from apostille.model.gateway import Gateway
 from apostille.model.lane import EnvoyKeys
 from apostille.xds.cache import AUTH_GROUP, ENVOY_GROUP, SnapshotCache
-from apostille.xds.configuration import emit_configuration
+from apostille.xds.configuration import emit_snapshot
 from apostille.xds.feedback import Feedback, Nack
 from apostille.xds.matchers import Answers
 from apostille.xds.routes import begin_answers
@@ -50,10 +50,11 @@ class Published:
 class Publisher:
     """Owns what the cache holds. One publication at a time; later ones wait."""
 
-    def __init__(self, cache: SnapshotCache, feedback: Feedback, clock: Clock) -> None:
+    def __init__(self, cache: SnapshotCache, feedback: Feedback, clock: Clock, answers: Answers | None = None) -> None:
+        """`answers`: shared with those who emit a gateway's routes before it is published."""
         self._cache = cache
         self._feedback = feedback
-        self._answers = begin_answers()
+        self._answers = answers or begin_answers()
         self._clock = clock
         self._programs: Resources = {}
         # What no route names any more, and until when it stays.
@@ -109,6 +110,7 @@ class Publisher:
             self._rings = gateway.envoy_keys
             envoy = _emit_envoy(gateway, site, self._answers)
             routed = await self._phase(ENVOY_GROUP, envoy)
+        self._answers.forget()
         # If Envoy could not be convinced, its routes name the old programs still: their time begins later.
         self._programs = programs if routed.acknowledged else both
         until = self._clock.monotonic() + GRACE
@@ -140,13 +142,4 @@ def _emit_auth(gateway: Gateway) -> dict[tuple[str, str], bytes]:
 
 def _emit_envoy(gateway: Gateway, site: Site, answers: Answers) -> Snapshot:
     with collector_paused():
-        configuration = emit_configuration(gateway, site, answers)
-        answers.forget()
-        return build_snapshot(
-            [
-                *((cluster.name, cluster) for cluster in configuration.clusters),
-                *((listener.name, listener) for listener in configuration.listeners),
-                *((routes.name, routes) for routes in configuration.route_configurations),
-                *((extension.name, extension) for extension in configuration.extensions),
-            ]
-        )
+        return emit_snapshot(gateway, site, answers)

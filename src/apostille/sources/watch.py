@@ -12,7 +12,7 @@ from typing import Self
 
 from watchfiles import Change, awatch
 
-_QUIET_MS = 100
+_QUIET_MS = 40
 _LONGEST_MS = 2000
 # How often to look where the kernel does not tell: no folder, or no watches left.
 _BLIND_SECONDS = 1.0
@@ -23,7 +23,7 @@ Concerns = Callable[[Change, str], bool]
 class FolderWatch(AbstractAsyncContextManager["FolderWatch"]):
     """Watches a folder with everything under it, and its parent, so that a replaced folder is noticed.
 
-    A burst of changes is one: told after 100 ms of quiet, after 2 s at the latest. Every `rescan_seconds` it tells of
+    A burst of changes is one: told after 40 ms of quiet, after 2 s at the latest. Every `rescan_seconds` it tells of
     a change unasked: network file systems send no events, and events can be lost.
     """
 

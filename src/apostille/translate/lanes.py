@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from apostille.base.refs import Ref
 from apostille.model.digest import content_digest
@@ -21,6 +22,9 @@ from apostille.translate.contract import EnvoyKeyCheck, EnvoySigning
 
 # In a path of canonical spelling a query may follow. Of its characters the auth service's web server takes no others.
 _QUERY = '[^<>"]*'
+
+# Policies times sets of methods, in one gateway; more than that are compiled over and over.
+_PLAINS = 256
 
 # Routes that a note names; the others are counted.
 _NAMED = 5
@@ -91,15 +95,36 @@ def compile_lane(door: NativeDoor) -> Lane:
     if methods == ():
         return ServiceLane(reason="it takes no method whose requests have no body")
     header = door.keys.header if isinstance(door.keys, EnvoyKeyCheck) else None
-    plain = Plain(
-        path=f"{signing.path}{_compile_query(signing)}" if signing is not None else None,
-        methods=methods,
-        absent=signing.absent if signing is not None else (),
-        only=(*(() if header is None else (_one_line(header),)), *(signing.only if signing is not None else ())),
-        never=() if header is None else (_bearer(header),),
+    plain = _compile_plain(
+        header,
+        methods,
+        None if signing is None else signing.path,
+        None if signing is None else signing.query,
+        () if signing is None else signing.absent,
+        () if signing is None else signing.only,
     )
     replacement = door.rewrite.replacement if isinstance(door.rewrite, PathRewrite) else None
     return EnvoyLane(name=door.name, plain=plain, slot=door.slot, signer=door.signer, replacement=replacement)
+
+
+# Thousands of routes share one: it is long to write, to hold and to compare.
+@lru_cache(maxsize=_PLAINS)
+def _compile_plain(
+    header: str | None,
+    methods: tuple[str, ...] | None,
+    path: str | None,
+    query: tuple[str, ...] | None,
+    absent: tuple[str, ...],
+    only: tuple[HeaderPattern, ...],
+) -> Plain:
+    """`header`: of the keys. `path`, `query`, `absent`, `only`: as in `EnvoySigning`."""
+    return Plain(
+        path=None if path is None else f"{path}{_compile_query(query)}",
+        methods=methods,
+        absent=absent,
+        only=(*(() if header is None else (_one_line(header),)), *only),
+        never=() if header is None else (_bearer(header),),
+    )
 
 
 def _one_line(header: str) -> HeaderPattern:
@@ -146,11 +171,11 @@ def _is_below(path: str, prefixes: tuple[str, ...]) -> bool:
     return not prefixes or any(path.startswith(prefix) for prefix in prefixes)
 
 
-def _compile_query(signing: EnvoySigning) -> str:
-    if signing.query is None:
+def _compile_query(query: tuple[str, ...] | None) -> str:
+    if query is None:
         return rf"(?:\?{_QUERY})?"
-    names = f"(?i:{_any_of(signing.query)})"
-    return rf'(?:\?(?:{names}(?:=[^&<>"]*)?(?:&|$))*)?' if signing.query else r"\??"
+    names = f"(?i:{_any_of(query)})"
+    return rf'(?:\?(?:{names}(?:=[^&<>"]*)?(?:&|$))*)?' if query else r"\??"
 
 
 def _any_of(texts: Iterable[str]) -> str:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource
-from google.protobuf.any_pb2 import Any as AnyMessage
 
 from apostille.xds.cache import Published
 from apostille.xds.feedback import Acked, Nack, NodeReport
@@ -310,13 +309,16 @@ class Session:
         nonce = str(self._nonces)
         version = published.snapshot.version
         subscription.flight = _Flight(nonce=nonce, sent=sent, sent_at=now, version=version)
-        return DeltaDiscoveryResponse(
+        response = DeltaDiscoveryResponse(
             type_url=subscription.type_url,
             nonce=nonce,
             system_version_info=version,
-            resources=[_emit(resources[name]) for name, version in sent.items() if version != _ABSENT],
             removed_resources=[name for name, version in sent.items() if version == _ABSENT],
         )
+        for name, version in sent.items():
+            if version != _ABSENT:
+                _emit_into(response.resources.add(), resources[name])
+        return response
 
 
 def _due_withdrawals(subscription: _Subscription, published: Published, refusing: bool) -> Mapping[str, str]:
@@ -337,9 +339,7 @@ def _fit(changes: Mapping[str, str], resources: Mapping[str, NamedResource]) -> 
     return fitting
 
 
-def _emit(resource: NamedResource) -> Resource:
-    return Resource(
-        name=resource.name,
-        version=resource.version,
-        resource=AnyMessage(type_url=resource.type_url, value=resource.body),
-    )
+def _emit_into(place: Resource, resource: NamedResource) -> None:
+    """Into a message that is there, since one that is put into another is copied, and bodies may be large."""
+    place.name, place.version = resource.name, resource.version
+    place.resource.type_url, place.resource.value = resource.type_url, resource.body

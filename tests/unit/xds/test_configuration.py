@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
 
@@ -12,8 +13,10 @@ from apostille.model.route import Forward, Match, PathKind, PathMatch, Route, We
 from apostille.proxy.binary import find_envoy
 from apostille.proxy.bootstrap import compile_auth_cluster
 from apostille.proxy.process import validate
-from apostille.xds.configuration import emit_configuration, emit_json, emit_static
+from apostille.xds.configuration import emit_configuration, emit_json, emit_routes, emit_snapshot, emit_static
+from apostille.xds.routes import begin_answers
 from apostille.xds.site import Site
+from apostille.xds.snapshot import TYPE_URL_PREFIX, build_snapshot
 
 AUTH = compile_auth_cluster([Path("/nonexistent/auth.sock")])
 
@@ -53,6 +56,34 @@ def test_each_part_of_the_model_is_one_message_and_routes_have_the_name_of_their
     assert [each.name for each in found.listeners] == ["apps/ingress/8080"]
     assert [each.name for each in found.route_configurations] == ["apps/ingress/8080"]
     assert found.listeners[0].address.socket_address.address == "127.0.0.2"
+
+
+def test_what_is_sent_is_the_same_as_the_messages() -> None:
+    [listener] = gateway().listeners
+    [host] = listener.virtual_hosts
+    shop = replace(host, name="shop", domains=("shop.example",))
+    empty = VirtualHost(name="empty", domains=("empty.example",), routes=())
+    several = replace(listener, virtual_hosts=(host, shop, empty), https_redirect=True)
+    some = replace(gateway(), listeners=(several, replace(listener, name="apps/ingress/8081", port=8081)))
+    found = emit_configuration(some, Site())
+    parts = (found.clusters, found.listeners, found.route_configurations, found.extensions)
+    messages: list[Any] = [message for part in parts for message in part]
+    sent = emit_snapshot(some, Site(), begin_answers())
+    by_message = build_snapshot((each.name, each) for each in messages)
+    assert {url: {*named} for url, named in sent.resources.items()} == {
+        url: {*named} for url, named in by_message.resources.items()
+    }
+    for message in messages:
+        body = sent.of(f"{TYPE_URL_PREFIX}{message.DESCRIPTOR.full_name}")[message.name].body
+        assert type(message).FromString(body) == message
+
+
+def test_the_routes_of_the_very_same_listener_are_put_together_once() -> None:
+    answers = begin_answers()
+    [listener] = gateway().listeners
+    first = emit_routes(listener, answers)
+    assert emit_routes(listener, answers) is first
+    assert emit_routes(replace(listener, https_redirect=True), answers) != first
 
 
 async def test_an_envoy_takes_the_static_form_and_an_empty_one() -> None:

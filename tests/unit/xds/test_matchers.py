@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from envoy.config.route.v3.route_components_pb2 import Route as EnvoyRoute
 from envoy.config.route.v3.route_components_pb2 import RouteList
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 from apostille.base.refs import Ref
-from apostille.model.lane import EnvoyLane
+from apostille.model.lane import EnvoyLane, Plain
 from apostille.model.route import Forward, Match, PathKind, PathMatch, Respond, Route, WeightedDestination
 from apostille.routing.spellings import ODD_PATH, UNSENDABLE_PATH
-from apostille.xds.matchers import Answers, emit_matcher
+from apostille.xds.matchers import Answers, NoAnswers, emit_matcher, emit_matcher_pieces
 
 ODD = "odd"
 
@@ -109,3 +111,58 @@ def test_answers_are_kept_for_the_very_same_routes_and_forgotten_with_them() -> 
     assert sorted(asked) == ["comes", "goes", "kept"]
     assert emit_matcher([kept, goes], answers) == first
     assert sorted(asked) == ["comes", "goes", "goes", "kept"]
+
+
+def table(size: int, *, lanes: int = 1) -> list[Route]:
+    """Of many prefixes, some below others, in `lanes` lanes; among them routes that say something themselves."""
+    routes = []
+    for number in range(size):
+        made = route(f"r{number}", f"/r{number}" + "/x" * (number % 3), raw=number % 2 == 0, answers=number % 7 == 0)
+        plain = Plain(absent=(f"x-{number % lanes}",))
+        routes.append(made if number % 7 == 0 else replace(made, lane=EnvoyLane(name=f"{made.name}!", plain=plain)))
+    return [*routes, route("rest", "/", exact=size % 2 == 0)]
+
+
+def test_every_byte_of_the_pieces_is_one_of_the_message() -> None:
+    for routes in ([], table(1), table(40), table(700), table(700, lanes=3)):
+        written = b"".join(emit_matcher_pieces(routes, begin()))
+        assert len(Matcher.FromString(written).SerializeToString()) == len(written)
+
+
+def test_what_is_made_of_kept_parts_is_what_would_be_made_of_nothing() -> None:
+    answers, routes = begin(), table(700, lanes=2)
+    for turn, place in enumerate((0, 699, 350, 350, 123)):
+        emit_matcher(routes, answers)
+        answers.forget()
+        changed = route(f"changed{turn}", f"/changed{turn}") if turn % 2 else replace(routes[place], lane=None)
+        routes = [*routes[:place], replace(changed, name=f"turn{turn}"), *routes[place + turn % 3 :]]
+        assert emit_matcher_pieces(routes, answers) == emit_matcher_pieces(routes, begin())
+
+
+def test_the_plan_is_kept_no_longer_than_the_matches_are_the_same() -> None:
+    answers = begin()
+    first, second = route("a", "/a"), route("b", "/b")
+    emit_matcher([first, second], answers)
+    answers.forget()
+    for changed in (route("b", "/c"), route("b", "/b", raw=True), route("b", "/b", answers=True)):
+        assert emit_matcher([first, changed], answers) == emit_matcher([first, changed], begin())
+
+
+def test_a_route_is_emitted_once_though_many_lists_and_configurations_have_it() -> None:
+    asked: list[str] = []
+
+    def emit(each: Route) -> EnvoyRoute:
+        asked.append(each.name)
+        return EnvoyRoute(name=each.name)
+
+    answers, routes = Answers(emit, EnvoyRoute(name=ODD), emit_lane), table(300)
+    for _ in range(3):
+        emit_matcher(routes, answers)
+        answers.forget()
+    emitted = len(asked)
+    emit_matcher([*routes[:100], route("new", "/r100"), *routes[101:]], answers)
+    assert asked[emitted:] == ["new", "new"] or asked[emitted:] == ["new"]
+
+
+def test_without_answers_a_matcher_is_left_empty() -> None:
+    assert emit_matcher(table(3), NoAnswers()) == Matcher()
