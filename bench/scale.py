@@ -23,7 +23,7 @@ from apostille.control.reading import Reader
 from apostille.sources.files import FilesSource
 from apostille.translate.pipeline import translate
 from apostille.xds.configuration import emit_snapshot
-from apostille.xds.routes import begin_answers
+from apostille.xds.routes import RouteCache
 from bench.accounting import read_pss_bytes, read_rss_bytes
 from bench.design import API_KEY, KEY_HEADER
 from bench.designs.apostille_gateway import Gateway, run_gateway
@@ -67,7 +67,7 @@ async def _translation(routes: int, *, repeats: int) -> Figures:
             clock.append(time.perf_counter())
             gateway = translate(reading.snapshot, judging.steps, judging.integrations, judging.ports).gateway
             clock.append(time.perf_counter())
-            emit_snapshot(gateway, judging.site, begin_answers())
+            emit_snapshot(gateway, judging.site, RouteCache())
             clock.append(time.perf_counter())
             await prove_with_envoy(gateway, judging)
             clock.append(time.perf_counter())

@@ -28,7 +28,7 @@ from apostille.status.problem import Finding, field_text
 from apostille.steps import STEPS
 from apostille.xds.cache import AUTH_GROUP, ENVOY_GROUP, SnapshotCache
 from apostille.xds.feedback import Feedback
-from apostille.xds.routes import begin_answers
+from apostille.xds.routes import RouteCache
 from apostille.xds.server import XdsServer
 from apostille.xds.sightings import sighting_handler
 from apostille.xds.site import Site
@@ -148,8 +148,8 @@ async def run_plane(
     """Serve xDS with the first configuration published. Raises StartError when there is nothing safe to serve."""
     cache, feedback, metrics = SnapshotCache(), Feedback(), ControlMetrics(registry)
     feedback.listen(nacked=metrics.nacked)
-    answers = begin_answers()
-    publisher = Publisher(cache, feedback, clock, answers)
+    routes = RouteCache()
+    publisher = Publisher(cache, feedback, clock, routes)
     upstreams = Upstreams(registry=registry, log=log)
     plane = ControlPlane(
         source=FilesSource(options.directory),
@@ -169,7 +169,7 @@ async def run_plane(
         clock=clock,
         log=log,
         published=lambda gateway: upstreams.keep_only(outbound_policies(gateway)),
-        answers=answers,
+        routes=routes,
     )
     server = XdsServer(options.xds_socket, cache, feedback, clock=clock, beside=[sighting_handler(upstreams.see)])
     await server.start()

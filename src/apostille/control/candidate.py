@@ -21,9 +21,8 @@ from apostille.translate.pipeline import Translator
 from apostille.translate.slots import SlotAssignment, assign_slots
 from apostille.xds.configuration import emit_routes, emit_static
 from apostille.xds.feedback import Nack
-from apostille.xds.matchers import Answers
 from apostille.xds.proof import Proven, Refusal, prove
-from apostille.xds.routes import begin_answers
+from apostille.xds.routes import RouteCache
 from apostille.xds.site import Site
 
 # Only named, never connected to: Envoy asks no cluster anything while it judges.
@@ -60,10 +59,10 @@ async def compile_candidate(snapshot: Snapshot, judging: Judging) -> Candidate:
 class CandidateCompiler:
     """Compiles one candidate after the other; what did not change is neither translated nor proven again."""
 
-    def __init__(self, judging: Judging, answers: Answers | None = None) -> None:
-        """`answers`: of whoever publishes the candidate. Its routes are in there by then, as Envoy is sent them."""
+    def __init__(self, judging: Judging, routes: RouteCache | None = None) -> None:
+        """`routes`: of whoever publishes the candidate. Its routes are in there by then, as Envoy is sent them."""
         self._judging = judging
-        self._emission = _Emission(answers or begin_answers())
+        self._emission = _Emission(routes or RouteCache())
         self._translator = Translator(judging.steps, judging.integrations, judging.ports, judging.assign, judging.lanes)
         self._proven: Gateway | None = None
 
@@ -84,7 +83,7 @@ class CandidateCompiler:
 
 async def prove_with_envoy(gateway: Gateway, judging: Judging, before: Gateway | None = None) -> Proven:
     """`before`: one that was proven earlier, by the same `judging`."""
-    return await _prove(gateway, judging, before, _Emission(begin_answers()))
+    return await _prove(gateway, judging, before, _Emission(RouteCache()))
 
 
 async def _prove(gateway: Gateway, judging: Judging, before: Gateway | None, emission: _Emission) -> Proven:
@@ -96,10 +95,10 @@ async def _prove(gateway: Gateway, judging: Judging, before: Gateway | None, emi
 
 class _Emission:
     """What is emitted of a candidate, in threads: requests for configuration are answered meanwhile. One thing at a
-    time, as answers are not made for two threads."""
+    time, as a cache is not made for two threads."""
 
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
+    def __init__(self, routes: RouteCache) -> None:
+        self._routes = routes
         self._turn = asyncio.Lock()
 
     async def static(self, gateway: Gateway, site: Site) -> bytes:
@@ -113,13 +112,13 @@ class _Emission:
     def _static(self, gateway: Gateway, site: Site) -> bytes:
         own = [compile_auth_cluster([_SOCKET]), compile_xds_cluster(_SOCKET)]
         with collector_paused():
-            text: bytes = emit_static(gateway, site, own, self._answers).SerializeToString()
+            text: bytes = emit_static(gateway, site, own, self._routes).SerializeToString()
             return text
 
     def _prepare(self, gateway: Gateway) -> None:
         with collector_paused():
             for listener in gateway.listeners:
-                emit_routes(listener, self._answers)
+                emit_routes(listener, self._routes)
 
 
 def refused_by_envoy(snapshot: Snapshot, nacks: Iterable[Nack], gateway: Gateway) -> tuple[Finding, ...]:

@@ -19,7 +19,7 @@ from apostille.control.reading import Reader, Reading
 from apostille.model.gateway import Gateway
 from apostille.sources.contract import Source, Texts
 from apostille.status.report import Report, compile_report
-from apostille.xds.matchers import Answers
+from apostille.xds.routes import RouteCache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +48,12 @@ class ControlPlane:
         clock: Clock,
         log: FilteringBoundLogger,
         published: Callable[[Gateway], None] = lambda _gateway: None,
-        answers: Answers | None = None,
+        routes: RouteCache | None = None,
     ) -> None:
-        """`published` is told of every gateway that is served from then on. `answers`: those of the publisher."""
+        """`published` is told of every gateway that is served from then on. `routes`: those of the publisher."""
         self._source = source
         self._judging = judging
-        self._compiler = CandidateCompiler(judging, answers)
+        self._compiler = CandidateCompiler(judging, routes)
         self._publisher = publisher
         self._last_good = last_good
         self._metrics = metrics

@@ -20,8 +20,7 @@ from apostille.model.lane import EnvoyKeys
 from apostille.xds.cache import AUTH_GROUP, ENVOY_GROUP, SnapshotCache
 from apostille.xds.configuration import emit_snapshot
 from apostille.xds.feedback import Feedback, Nack
-from apostille.xds.matchers import Answers
-from apostille.xds.routes import begin_answers
+from apostille.xds.routes import RouteCache
 from apostille.xds.site import Site
 from apostille.xds.snapshot import Snapshot, build_snapshot
 
@@ -50,11 +49,13 @@ class Published:
 class Publisher:
     """Owns what the cache holds. One publication at a time; later ones wait."""
 
-    def __init__(self, cache: SnapshotCache, feedback: Feedback, clock: Clock, answers: Answers | None = None) -> None:
-        """`answers`: shared with those who emit a gateway's routes before it is published."""
+    def __init__(
+        self, cache: SnapshotCache, feedback: Feedback, clock: Clock, routes: RouteCache | None = None
+    ) -> None:
+        """`routes`: shared with those who emit a gateway's routes before it is published."""
         self._cache = cache
         self._feedback = feedback
-        self._answers = answers or begin_answers()
+        self._routes = routes or RouteCache()
         self._clock = clock
         self._programs: Resources = {}
         # What no route names any more, and until when it stays.
@@ -100,7 +101,7 @@ class Publisher:
         used = {ring.slot for ring in gateway.envoy_keys}
         leaving = tuple(ring for ring in self._rings if ring.slot not in used)
         self._rings = (*gateway.envoy_keys, *leaving)
-        envoy = _emit_envoy(replace(gateway, envoy_keys=self._rings), site, self._answers)
+        envoy = _emit_envoy(replace(gateway, envoy_keys=self._rings), site, self._routes)
         self._begun = True
 
         both = {**self._programs, **programs}
@@ -108,9 +109,9 @@ class Publisher:
         routed = await self._phase(ENVOY_GROUP, envoy)
         if leaving and routed.acknowledged:
             self._rings = gateway.envoy_keys
-            envoy = _emit_envoy(gateway, site, self._answers)
+            envoy = _emit_envoy(gateway, site, self._routes)
             routed = await self._phase(ENVOY_GROUP, envoy)
-        self._answers.forget()
+        self._routes.forget()
         # If Envoy could not be convinced, its routes name the old programs still: their time begins later.
         self._programs = programs if routed.acknowledged else both
         until = self._clock.monotonic() + GRACE
@@ -140,6 +141,6 @@ def _emit_auth(gateway: Gateway) -> dict[tuple[str, str], bytes]:
     }
 
 
-def _emit_envoy(gateway: Gateway, site: Site, answers: Answers) -> Snapshot:
+def _emit_envoy(gateway: Gateway, site: Site, routes: RouteCache) -> Snapshot:
     with collector_paused():
-        return emit_snapshot(gateway, site, answers)
+        return emit_snapshot(gateway, site, routes)

@@ -22,9 +22,9 @@ from apostille.proxy.bootstrap import compile_runtime
 from apostille.xds.clusters import emit_cluster
 from apostille.xds.key_slots import emit_rings
 from apostille.xds.listeners import emit_listener
-from apostille.xds.matchers import Answers, NoAnswers, emit_matcher_pieces
+from apostille.xds.matchers import emit_matcher_pieces
 from apostille.xds.packing import emit_bytes, field_tag, wrap_field
-from apostille.xds.routes import begin_answers, emit_route_configuration
+from apostille.xds.routes import RouteCache, emit_around_routes, emit_route_configuration
 from apostille.xds.signing_filters import emit_signer
 from apostille.xds.site import Site
 from apostille.xds.snapshot import ROUTE, Snapshot, build_snapshot
@@ -40,9 +40,9 @@ class Configuration:
     extensions: tuple[TypedExtensionConfig, ...]
 
 
-def emit_configuration(gateway: Gateway, site: Site, answers: Answers | None = None) -> Configuration:
-    """`answers`: those that are kept from earlier configurations."""
-    kept = answers or begin_answers()
+def emit_configuration(gateway: Gateway, site: Site, cache: RouteCache | None = None) -> Configuration:
+    """`cache`: of earlier configurations."""
+    kept = cache or RouteCache()
     return Configuration(
         clusters=_emit_clusters(gateway, site, inline=False),
         listeners=_emit_listeners(gateway, site),
@@ -51,27 +51,27 @@ def emit_configuration(gateway: Gateway, site: Site, answers: Answers | None = N
     )
 
 
-def emit_snapshot(gateway: Gateway, site: Site, answers: Answers) -> Snapshot:
-    """The same as Envoy is sent it. Of thousands of routes only those are emitted that `answers` does not know."""
+def emit_snapshot(gateway: Gateway, site: Site, cache: RouteCache) -> Snapshot:
+    """The same as Envoy is sent it. Of thousands of routes only those are emitted that `cache` does not know."""
     return build_snapshot(
         [
             *((cluster.name, cluster) for cluster in _emit_clusters(gateway, site, inline=False)),
             *((listener.name, listener) for listener in _emit_listeners(gateway, site)),
             *((extension.name, extension) for extension in _emit_extensions(gateway)),
         ],
-        [(ROUTE, listener.name, emit_routes(listener, answers)) for listener in gateway.listeners],
+        [(ROUTE, listener.name, emit_routes(listener, cache)) for listener in gateway.listeners],
     )
 
 
 def emit_static(
-    gateway: Gateway, site: Site, own_clusters: Iterable[Json], answers: Answers | None = None
+    gateway: Gateway, site: Site, own_clusters: Iterable[Json], cache: RouteCache | None = None
 ) -> Bootstrap:
     """The same as one bootstrap, with routes inside their listeners and nothing left to ask for.
 
     This is what ``envoy --mode validate`` can judge. `own_clusters`: those that Apostille itself needs, the auth
     service's above all, since filters name them.
     """
-    kept = answers or begin_answers()
+    kept = cache or RouteCache()
     ours = {"layered_runtime": compile_runtime(), "static_resources": {"clusters": list(own_clusters)}}
     bootstrap: Bootstrap = ParseDict(ours, Bootstrap())
     bootstrap.static_resources.clusters.extend(_emit_clusters(gateway, site, inline=True))
@@ -102,22 +102,21 @@ def _emit_extensions(gateway: Gateway) -> tuple[TypedExtensionConfig, ...]:
     return (*emit_rings(gateway.envoy_keys), *(emit_signer(signer) for signer in gateway.envoy_signers))
 
 
-def emit_routes(listener: Listener, answers: Answers) -> bytes:
-    """A serialized RouteConfiguration. The same listener gives the very same one until `answers` forgets it."""
-    return answers.body(listener, lambda: _emit_routes(listener, answers))
+def emit_routes(listener: Listener, cache: RouteCache) -> bytes:
+    """A serialized RouteConfiguration. The same listener gives the very same one until `cache` forgets it."""
+    return cache.body(listener, lambda: _emit_routes(listener, cache))
 
 
-def _emit_routes(listener: Listener, answers: Answers) -> bytes:
-    around = emit_route_configuration(listener, NoAnswers())
-    hosts = tuple(_emit_hosts(around, listener, answers))
+def _emit_routes(listener: Listener, cache: RouteCache) -> bytes:
+    around = emit_around_routes(listener)
+    hosts = tuple(_emit_hosts(around, listener, cache))
     del around.virtual_hosts[:]
     return b"".join((emit_bytes(around), *chain.from_iterable(hosts)))
 
 
-def _emit_hosts(around: RouteConfiguration, listener: Listener, answers: Answers) -> Iterator[Sequence[bytes]]:
+def _emit_hosts(around: RouteConfiguration, listener: Listener, cache: RouteCache) -> Iterator[Sequence[bytes]]:
     for host, emitted in zip(listener.virtual_hosts, around.virtual_hosts, strict=True):
-        emitted.ClearField("matcher")
-        matcher = wrap_field(_HOST_MATCHER, emit_matcher_pieces(host.routes, answers))
+        matcher = wrap_field(_HOST_MATCHER, emit_matcher_pieces(host.routes, cache.answers(host)))
         yield wrap_field(_VIRTUAL_HOSTS, (emit_bytes(emitted), *matcher))
 
 

@@ -23,7 +23,6 @@ from google.protobuf.message import Message
 from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
-from apostille.model.gateway import Listener
 from apostille.model.lane import EnvoyLane
 from apostille.model.route import Match, PathKind, PathMatch, Route
 from apostille.routing.spellings import ODD_PATH, UNSENDABLE_PATH, Spelling, takes
@@ -66,7 +65,6 @@ class Answers:
         self._used: dict[tuple[int, ...], _Kept] = {}
         self._known_lanes: dict[tuple[str, int, int], _KeptLane] = {}
         self._used_lanes: dict[tuple[str, int, int], _KeptLane] = {}
-        self._bodies: dict[str, tuple[Listener, bytes]] = {}
         self._known_parts: dict[_PartKey, _KeptPart] = {}
         self._used_parts: dict[_PartKey, _KeptPart] = {}
         self._known_plans: dict[tuple[int, Match], _Plan] = {}
@@ -98,13 +96,6 @@ class Answers:
             kept = _KeptLane(route, otherwise, _emit_lane_answer(prefix, route.match.path, fast, otherwise))
         self._used_lanes[key] = kept
         return kept.answer
-
-    def body(self, listener: Listener, emit: Callable[[], bytes]) -> bytes:
-        """Of a whole listener: what `emit` gave for the very same one, or gives now."""
-        kept = self._bodies.get(listener.name)
-        if kept is None or kept[0] is not listener:
-            kept = self._bodies[listener.name] = (listener, emit())
-        return kept[1]
 
     def part(self, steps: Sequence[tuple[str, _Step]]) -> bytes:
         """Entries of a map from prefixes to answers."""
@@ -149,15 +140,7 @@ class Answers:
         self._known, self._used = self._used, {}
         self._known_lanes, self._used_lanes = self._used_lanes, {}
         self._known_parts, self._used_parts = self._used_parts, {}
-        self._bodies = {}
         self._known_plans, self._used_plans = self._used_plans, {}
-
-
-class NoAnswers(Answers):
-    """Leaves every matcher empty, for who puts them in serialized."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda _route: EnvoyRoute(), EnvoyRoute(), lambda _route, _lane: EnvoyRoute())
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +223,6 @@ _NOTHING = Match(path=PathMatch(kind=PathKind.PREFIX, value=""))
 
 def emit_matcher(routes: Sequence[Route], answers: Answers) -> Matcher:
     """`routes` in the order in which they are tried."""
-    if isinstance(answers, NoAnswers):
-        return Matcher()
     return Matcher.FromString(b"".join(emit_matcher_pieces(routes, answers)))
 
 

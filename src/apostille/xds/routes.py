@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import TypedDict, assert_never
 
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as HeaderRule
@@ -60,6 +62,7 @@ from apostille.xds.names import (
     WATCH,
 )
 from apostille.xds.packing import emit_any
+from apostille.xds.shared import NOTHING_SHARED, Shared, find_shared, watch_of
 from apostille.xds.signing_filters import SIGNATURE_HEADERS
 from apostille.xds.watch import emit_watch_of
 
@@ -85,16 +88,58 @@ _REDIRECT_CODES = {
 }
 
 
-def begin_answers() -> Answers:
-    return Answers(emit_route, _refuse_odd_paths(), emit_lane)
+class RouteCache:
+    """What was emitted for routes, kept from one configuration to the next for as long as they are the same objects.
+
+    A virtual host that shares other settings than before is emitted anew.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Shared, Answers] = {}
+        self._used: dict[Shared, Answers] = {}
+        self._bodies: dict[str, tuple[Listener, bytes]] = {}
+
+    def answers(self, host: VirtualHost) -> Answers:
+        shared = find_shared(host.routes)
+        kept = self._used.get(shared) or self._known.get(shared)
+        if kept is None:
+            kept = Answers(
+                lambda route: emit_route(route, shared),
+                _refuse_odd_paths(),
+                lambda route, lane: emit_lane(route, lane, shared),
+            )
+        self._used[shared] = kept
+        return kept
+
+    def body(self, listener: Listener, emit: Callable[[], bytes]) -> bytes:
+        """Of a whole listener: what `emit` gave for the very same one, or gives now."""
+        kept = self._bodies.get(listener.name)
+        if kept is None or kept[0] is not listener:
+            kept = self._bodies[listener.name] = (listener, emit())
+        return kept[1]
+
+    def forget(self) -> None:
+        """To be called after each configuration: what it did not need goes."""
+        for answers in self._used.values():
+            answers.forget()
+        self._known, self._used = self._used, {}
+        self._bodies = {}
 
 
-def emit_route_configuration(listener: Listener, answers: Answers | None = None) -> RouteConfiguration:
-    """`answers`: those that are kept from earlier configurations."""
-    kept = answers or begin_answers()
+def emit_route_configuration(listener: Listener, cache: RouteCache | None = None) -> RouteConfiguration:
+    """`cache`: of earlier configurations."""
+    kept = cache or RouteCache()
+    emitted = emit_around_routes(listener)
+    for host, around in zip(listener.virtual_hosts, emitted.virtual_hosts, strict=True):
+        around.matcher.CopyFrom(emit_matcher(host.routes, kept.answers(host)))
+    return emitted
+
+
+def emit_around_routes(listener: Listener) -> RouteConfiguration:
+    """All but the matchers of its virtual hosts."""
     return RouteConfiguration(
         name=listener.name,
-        virtual_hosts=[_emit_virtual_host(host, listener.https_redirect, kept) for host in listener.virtual_hosts],
+        virtual_hosts=[_emit_virtual_host(host, listener.https_redirect) for host in listener.virtual_hosts],
         # An upstream must not be able to speak in our name.
         response_headers_to_remove=[REASON_HEADER],
         # So that the removal above does not take what a route of ours adds.
@@ -104,31 +149,38 @@ def emit_route_configuration(listener: Listener, answers: Answers | None = None)
     )
 
 
-def _emit_virtual_host(host: VirtualHost, https_redirect: bool, answers: Answers) -> EnvoyVirtualHost:
+def _emit_virtual_host(host: VirtualHost, https_redirect: bool) -> EnvoyVirtualHost:
     return EnvoyVirtualHost(
         name=host.name,
         domains=host.domains,
-        matcher=emit_matcher(host.routes, answers),
+        typed_per_filter_config=_emit_shared(find_shared(host.routes)),
         require_tls=EnvoyVirtualHost.ALL if https_redirect else EnvoyVirtualHost.NONE,
     )
 
 
-def emit_route(route: Route) -> EnvoyRoute:
+def _emit_shared(shared: Shared) -> dict[str, AnyMessage]:
+    watch = {} if shared.watch is None else {WATCH: _emit_watch(*shared.watch)}
+    # Asked about, unless a route says in so many words that it is open.
+    return {EXT_AUTHZ: _emit_asking(None, False), HEADER_MUTATION: _emit_strip(shared.strip, ours=True), **watch}
+
+
+def emit_route(route: Route, shared: Shared = NOTHING_SHARED) -> EnvoyRoute:
+    """`shared` is what its virtual host says already."""
     action = route.action
     reason = action.reason if isinstance(action, Respond) else None
     return EnvoyRoute(
         name=route.name,
         match=_emit_match(route.match),
         **_emit_action(action),
-        metadata=_emit_metadata(route),
-        typed_per_filter_config=_emit_filters(route),
+        metadata=_emit_metadata(route, asked=True),
+        typed_per_filter_config=_emit_filters(route, shared),
         response_headers_to_add=[_set_header(REASON_HEADER, reason)] if reason else [],
     )
 
 
-def emit_lane(route: Route, lane: EnvoyLane) -> EnvoyRoute:
+def emit_lane(route: Route, lane: EnvoyLane, shared: Shared = NOTHING_SHARED) -> EnvoyRoute:
     """The route for its plain requests: Envoy checks their keys and signs them, and asks nobody."""
-    filters = {EXT_AUTHZ: _OFF, **_emit_watch(route)}
+    filters = {EXT_AUTHZ: _OFF, **_emit_own_watch(route, shared)}
     if lane.slot is not None:
         filters[slot_name(lane.slot)] = emit_slot_switch()
     strip, removed = _strip_of_lane(route.strip, lane), [CONSUMER_HEADER]
@@ -138,13 +190,13 @@ def emit_lane(route: Route, lane: EnvoyLane) -> EnvoyRoute:
         filters[HEADER_MUTATION] = _OFF
         removed += strip.names
     else:
-        filters[HEADER_MUTATION] = emit_any(_emit_strip(strip))
+        filters |= _emit_own_strip(strip, shared)
     return EnvoyRoute(
         name=lane.name,
         # What else the route asks for has been asked by then.
         match=_emit_match(Match(path=route.match.path)),
         **_emit_action(_action_of_lane(route.action, lane)),
-        metadata=_emit_metadata(route),
+        metadata=_emit_metadata(route, asked=False),
         typed_per_filter_config=filters,
         # Who is calling is for the log; a step says so in the header that its author wants, and only there.
         request_headers_to_remove=removed,
@@ -197,7 +249,7 @@ def _refuse_odd_paths() -> EnvoyRoute:
         match=RouteMatch(prefix="/"),
         direct_response=DirectResponseAction(status=400),
         response_headers_to_add=[_set_header(REASON_HEADER, "path_refused")],
-        typed_per_filter_config={EXT_AUTHZ: _OFF},
+        typed_per_filter_config={EXT_AUTHZ: _OFF, HEADER_MUTATION: _OFF, WATCH: _OFF},
     )
 
 
@@ -283,11 +335,14 @@ def _emit_respond(action: Respond) -> DirectResponseAction:
     )
 
 
-def _emit_metadata(route: Route) -> Metadata | None:
+def _emit_metadata(route: Route, *, asked: bool) -> Metadata | None:
+    """For the access log, and where the auth service is `asked`, for it."""
     guard = route.guard
     if guard is None:
         return None
-    fields = {METADATA_PROGRAM: guard.program, METADATA_POLICY: guard.policy}
+    fields = {METADATA_POLICY: guard.policy}
+    if asked:
+        fields[METADATA_PROGRAM] = guard.program
     if guard.outbound is not None:
         fields[METADATA_OUTBOUND] = guard.outbound
     facts = Struct()
@@ -295,46 +350,56 @@ def _emit_metadata(route: Route) -> Metadata | None:
     return Metadata(filter_metadata={METADATA: facts})
 
 
-def _emit_filters(route: Route) -> dict[str, AnyMessage]:
-    """Every route says in so many words whether it is guarded: one that says nothing is asked about, and denied."""
+def _emit_filters(route: Route, shared: Shared) -> dict[str, AnyMessage]:
+    """What the route says otherwise than its virtual host. A route that says nothing is asked about."""
     guard = route.guard
+    filters = {**_emit_own_strip(route.strip, shared), **_emit_own_watch(route, shared)}
     if guard is None:
-        check = _OFF
-    elif guard.body_limit is None:
-        check = emit_any(ExtAuthzPerRoute(check_settings=CheckSettings(disable_request_body_buffering=True)))
-    else:
-        check = emit_any(
-            ExtAuthzPerRoute(
-                check_settings=CheckSettings(
-                    with_request_body=BufferSettings(
-                        max_request_bytes=guard.body_limit, allow_partial_message=guard.body_may_be_cut
-                    )
-                )
-            )
-        )
-    return {EXT_AUTHZ: check, HEADER_MUTATION: emit_any(_emit_strip(route.strip)), **_emit_watch(route)}
+        filters[EXT_AUTHZ] = _OFF
+    elif guard.body_limit is not None:
+        filters[EXT_AUTHZ] = _emit_asking(guard.body_limit, guard.body_may_be_cut)
+    return filters
 
 
-def _emit_watch(route: Route) -> dict[str, AnyMessage]:
-    guard = route.guard
-    if guard is None or guard.outbound is None or guard.integration is None:
-        return {}
-    return {WATCH: emit_any(emit_watch_of(guard.outbound, guard.integration))}
-
-
-def _emit_strip(strip: Strip) -> HeaderMutationPerRoute:
-    return HeaderMutationPerRoute(
-        mutations=Mutations(
-            request_mutations=[
-                *(HeaderRule(remove=name) for name in strip.names),
-                *(
-                    HeaderRule(
-                        remove_on_match=HeaderRule.RemoveOnMatch(
-                            key_matcher=StringMatcher(prefix=prefix, ignore_case=True)
-                        )
-                    )
-                    for prefix in (OUR_HEADERS_PREFIX, *strip.prefixes)
-                ),
-            ]
-        )
+def _emit_own_strip(strip: Strip, shared: Shared) -> dict[str, AnyMessage]:
+    """Envoy does what the virtual host says, and this too."""
+    own = Strip(
+        names=tuple(name for name in strip.names if name not in shared.strip.names),
+        prefixes=tuple(prefix for prefix in strip.prefixes if prefix not in shared.strip.prefixes),
     )
+    return {} if own == Strip() else {HEADER_MUTATION: _emit_strip(own, ours=False)}
+
+
+def _emit_own_watch(route: Route, shared: Shared) -> dict[str, AnyMessage]:
+    watch = watch_of(route)
+    if watch == shared.watch:
+        return {}
+    return {WATCH: _OFF if watch is None else _emit_watch(*watch)}
+
+
+# Of thousands of routes hardly any two differ in these.
+@lru_cache(1024)
+def _emit_watch(policy: str, kind: str) -> AnyMessage:
+    return emit_any(emit_watch_of(policy, kind))
+
+
+@lru_cache(1024)
+def _emit_asking(body_limit: int | None, body_may_be_cut: bool) -> AnyMessage:
+    """`body_limit` None: the body is not sent along."""
+    if body_limit is None:
+        settings = CheckSettings(disable_request_body_buffering=True)
+    else:
+        buffer = BufferSettings(max_request_bytes=body_limit, allow_partial_message=body_may_be_cut)
+        settings = CheckSettings(with_request_body=buffer)
+    return emit_any(ExtAuthzPerRoute(check_settings=settings))
+
+
+@lru_cache(1024)
+def _emit_strip(strip: Strip, *, ours: bool) -> AnyMessage:
+    """`ours`: and all that only we may say."""
+    names = [HeaderRule(remove=name) for name in strip.names]
+    prefixes = [
+        HeaderRule(remove_on_match=HeaderRule.RemoveOnMatch(key_matcher=StringMatcher(prefix=prefix, ignore_case=True)))
+        for prefix in (*((OUR_HEADERS_PREFIX,) if ours else ()), *strip.prefixes)
+    ]
+    return emit_any(HeaderMutationPerRoute(mutations=Mutations(request_mutations=[*names, *prefixes])))

@@ -14,7 +14,7 @@ from apostille.proxy.binary import find_envoy
 from apostille.proxy.bootstrap import compile_auth_cluster
 from apostille.proxy.process import validate
 from apostille.xds.configuration import emit_configuration, emit_json, emit_routes, emit_snapshot, emit_static
-from apostille.xds.routes import begin_answers
+from apostille.xds.routes import RouteCache
 from apostille.xds.site import Site
 from apostille.xds.snapshot import TYPE_URL_PREFIX, build_snapshot
 
@@ -68,7 +68,7 @@ def test_what_is_sent_is_the_same_as_the_messages() -> None:
     found = emit_configuration(some, Site())
     parts = (found.clusters, found.listeners, found.route_configurations, found.extensions)
     messages: list[Any] = [message for part in parts for message in part]
-    sent = emit_snapshot(some, Site(), begin_answers())
+    sent = emit_snapshot(some, Site(), RouteCache())
     by_message = build_snapshot((each.name, each) for each in messages)
     assert {url: {*named} for url, named in sent.resources.items()} == {
         url: {*named} for url, named in by_message.resources.items()
@@ -79,11 +79,11 @@ def test_what_is_sent_is_the_same_as_the_messages() -> None:
 
 
 def test_the_routes_of_the_very_same_listener_are_put_together_once() -> None:
-    answers = begin_answers()
+    cache = RouteCache()
     [listener] = gateway().listeners
-    first = emit_routes(listener, answers)
-    assert emit_routes(listener, answers) is first
-    assert emit_routes(replace(listener, https_redirect=True), answers) != first
+    first = emit_routes(listener, cache)
+    assert emit_routes(listener, cache) is first
+    assert emit_routes(replace(listener, https_redirect=True), cache) != first
 
 
 async def test_an_envoy_takes_the_static_form_and_an_empty_one() -> None:

@@ -10,7 +10,7 @@ from apostille.base.refs import Ref
 from apostille.model.lane import EnvoyLane, Plain
 from apostille.model.route import Forward, Match, PathKind, PathMatch, Respond, Route, WeightedDestination
 from apostille.routing.spellings import ODD_PATH, UNSENDABLE_PATH
-from apostille.xds.matchers import Answers, NoAnswers, emit_matcher, emit_matcher_pieces
+from apostille.xds.matchers import Answers, emit_matcher, emit_matcher_pieces
 
 ODD = "odd"
 
@@ -162,7 +162,3 @@ def test_a_route_is_emitted_once_though_many_lists_and_configurations_have_it() 
     emitted = len(asked)
     emit_matcher([*routes[:100], route("new", "/r100"), *routes[101:]], answers)
     assert asked[emitted:] == ["new", "new"] or asked[emitted:] == ["new"]
-
-
-def test_without_answers_a_matcher_is_left_empty() -> None:
-    assert emit_matcher(table(3), NoAnswers()) == Matcher()

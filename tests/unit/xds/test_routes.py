@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from envoy.config.route.v3.route_components_pb2 import FilterConfig, RedirectAction
 from envoy.config.route.v3.route_components_pb2 import Route as EnvoyRoute
 from envoy.config.route.v3.route_components_pb2 import VirtualHost as EnvoyVirtualHost
 from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import ExtAuthzPerRoute
 from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutationPerRoute
+from envoy.extensions.filters.http.lua.v3.lua_pb2 import LuaPerRoute
+from google.protobuf.any_pb2 import Any as AnyMessage
 
 from apostille.base.refs import Ref
 from apostille.model.gateway import Listener, VirtualHost
@@ -26,8 +30,9 @@ from apostille.model.route import (
     Strip,
     WeightedDestination,
 )
-from apostille.xds.names import EXT_AUTHZ, HEADER_MUTATION
+from apostille.xds.names import EXT_AUTHZ, HEADER_MUTATION, WATCH
 from apostille.xds.routes import emit_route, emit_route_configuration
+from apostille.xds.shared import find_shared
 
 ANSWER = Respond(status=200)
 TO_SHOP = Forward(destinations=(WeightedDestination(destination="shop"),))
@@ -143,13 +148,24 @@ def test_only_an_answer_of_ours_says_why() -> None:
     assert len(emit_route(model(Respond(status=500))).response_headers_to_add) == 0
 
 
-def test_every_route_says_whether_it_is_guarded() -> None:
-    open_to_all = emit_route(model()).typed_per_filter_config[EXT_AUTHZ]
-    assert FilterConfig.FromString(open_to_all.value).disabled is True
-    guarded = emit_route(model(guard=Guard(program="apps/users@1", policy="apps/users")))
-    assert authz(guarded).disabled is False
-    assert authz(guarded).check_settings.disable_request_body_buffering is True
-    assert dict(guarded.metadata.filter_metadata["apostille"]) == {
+def is_off(route: EnvoyRoute, name: str) -> bool:
+    config = route.typed_per_filter_config.get(name)
+    return (
+        config is not None
+        and config.type_url.endswith(FilterConfig.DESCRIPTOR.full_name)
+        and FilterConfig.FromString(config.value).disabled
+    )
+
+
+def test_a_route_is_asked_about_unless_it_says_in_so_many_words_that_it_is_open() -> None:
+    guarded, open_to_all = model(guard=Guard(program="apps/users@1", policy="apps/users")), model()
+    [host] = emit_route_configuration(listener(guarded, open_to_all)).virtual_hosts
+    settings = ExtAuthzPerRoute.FromString(host.typed_per_filter_config[EXT_AUTHZ].value)
+    assert settings.disabled is False
+    assert settings.check_settings.disable_request_body_buffering is True
+    assert EXT_AUTHZ not in emit_route(guarded).typed_per_filter_config
+    assert is_off(emit_route(open_to_all), EXT_AUTHZ)
+    assert dict(emit_route(guarded).metadata.filter_metadata["apostille"]) == {
         "program": "apps/users@1",
         "policy": "apps/users",
     }
@@ -161,12 +177,40 @@ def test_the_body_goes_to_the_guard_only_where_it_is_wanted() -> None:
     assert found.disable_request_body_buffering is False
 
 
-def test_headers_nobody_may_forge_are_taken_away_first() -> None:
-    found = emit_route(model(strip=Strip(names=("api-key",), prefixes=("x-amz-",))))
-    mutations = HeaderMutationPerRoute.FromString(found.typed_per_filter_config[HEADER_MUTATION].value).mutations
-    assert [each.remove for each in mutations.request_mutations if each.remove] == ["api-key"]
-    prefixes = [each.remove_on_match.key_matcher for each in mutations.request_mutations if not each.remove]
-    assert [(each.prefix, each.ignore_case) for each in prefixes] == [("x-apostille-", True), ("x-amz-", True)]
+def stripped(settings: Mapping[str, AnyMessage]) -> list[str]:
+    if HEADER_MUTATION not in settings:
+        return []
+    rules = HeaderMutationPerRoute.FromString(settings[HEADER_MUTATION].value).mutations.request_mutations
+    assert all(rule.remove or rule.remove_on_match.key_matcher.ignore_case for rule in rules)
+    return [rule.remove or f"{rule.remove_on_match.key_matcher.prefix}*" for rule in rules]
+
+
+def test_headers_nobody_may_forge_are_taken_away_first_on_every_route_or_for_the_whole_host() -> None:
+    one = model(TO_SHOP, strip=Strip(names=("api-key", "x-user"), prefixes=("x-amz-",)))
+    two = model(TO_SHOP, strip=Strip(names=("api-key",), prefixes=("x-amz-", "x-mine-")))
+    shared = find_shared([one, two])
+    [host] = emit_route_configuration(listener(one, two)).virtual_hosts
+    assert stripped(host.typed_per_filter_config) == ["api-key", "x-apostille-*", "x-amz-*"]
+    assert stripped(emit_route(one, shared).typed_per_filter_config) == ["x-user"]
+    assert stripped(emit_route(two, shared).typed_per_filter_config) == ["x-mine-*"]
+
+
+def test_the_destination_is_watched_for_the_policy_of_the_route_and_for_no_other() -> None:
+    def signed(policy: str) -> Route:
+        return model(TO_SHOP, guard=Guard(program="p", policy="p", outbound=policy, integration="awsSigV4"))
+
+    one, two, plain = signed("apps/s3"), signed("apps/dynamo"), model(TO_SHOP)
+    routes = (one, one, two, plain)
+    shared = find_shared(routes)
+    [host] = emit_route_configuration(listener(*routes)).virtual_hosts
+
+    def watched(settings: Mapping[str, AnyMessage]) -> str:
+        return str(LuaPerRoute.FromString(settings[WATCH].value).filter_context.fields["policy"].string_value)
+
+    assert watched(host.typed_per_filter_config) == "apps/s3"
+    assert WATCH not in emit_route(one, shared).typed_per_filter_config
+    assert watched(emit_route(two, shared).typed_per_filter_config) == "apps/dynamo"
+    assert is_off(emit_route(plain, shared), WATCH)
 
 
 def test_a_listener_may_send_everybody_to_https() -> None:
