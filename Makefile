@@ -61,7 +61,7 @@ golden-update: $(VENV)/installed-dev ## write golden files anew and show what ch
 	@git --no-pager diff -- tests/golden
 
 .PHONY: bench
-bench: $(VENV)/installed-demo ## measure what a request costs, beside other gateways; ARGS=--quick takes two minutes
+bench: $(VENV)/installed-demo ## measure what a request costs, beside other gateways; ARGS=--quick takes some minutes
 	@exec $(PYTHON_IN) -m bench $(ARGS)
 
 .PHONY: clean

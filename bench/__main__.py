@@ -88,7 +88,7 @@ def _say(text: str) -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under two minutes: few starts, short rounds")
+    parser.add_argument("--quick", action="store_true", help="some minutes: few starts, short rounds")
     parser.add_argument("--only", default="", metavar="TEXT", help="designs whose name holds this text")
     parser.add_argument("--starts", type=int, metavar="N", help="fresh starts of each design")
     parser.add_argument("--seed", type=int, help="repeat the order of an earlier run")

@@ -166,7 +166,7 @@ def _large(found: Mapping[str, Any] | None) -> Iterable[str]:
 _METHOD = """\
 ## How it was measured
 
-`make bench` measures everything in one run; `make bench ARGS=--quick` takes about two minutes and says less.
+`make bench` measures everything in one run; `make bench ARGS=--quick` takes some minutes and says less.
 The program is [bench/](../../bench/__main__.py); a design is one file in [designs/](../../bench/designs/__init__.py).
 
 - **Placement.** All processes of a design on core 0, generator and upstream on core 1; then all on both.
