@@ -25,6 +25,7 @@ from apostille.xds.listeners import emit_listener
 from apostille.xds.matchers import emit_matcher_pieces
 from apostille.xds.packing import emit_bytes, field_tag, wrap_field
 from apostille.xds.routes import RouteCache, emit_around_routes, emit_route_configuration
+from apostille.xds.shared import Shared, find_shared
 from apostille.xds.signing_filters import emit_signer
 from apostille.xds.site import Site
 from apostille.xds.snapshot import ROUTE, Snapshot, build_snapshot
@@ -108,15 +109,18 @@ def emit_routes(listener: Listener, cache: RouteCache) -> bytes:
 
 
 def _emit_routes(listener: Listener, cache: RouteCache) -> bytes:
-    around = emit_around_routes(listener)
-    hosts = tuple(_emit_hosts(around, listener, cache))
+    settings = [find_shared(host.routes) for host in listener.virtual_hosts]
+    around = emit_around_routes(listener, settings)
+    hosts = tuple(_emit_hosts(around, listener, settings, cache))
     del around.virtual_hosts[:]
     return b"".join((emit_bytes(around), *chain.from_iterable(hosts)))
 
 
-def _emit_hosts(around: RouteConfiguration, listener: Listener, cache: RouteCache) -> Iterator[Sequence[bytes]]:
-    for host, emitted in zip(listener.virtual_hosts, around.virtual_hosts, strict=True):
-        matcher = wrap_field(_HOST_MATCHER, emit_matcher_pieces(host.routes, cache.answers(host)))
+def _emit_hosts(
+    around: RouteConfiguration, listener: Listener, settings: Sequence[Shared], cache: RouteCache
+) -> Iterator[Sequence[bytes]]:
+    for host, emitted, shared in zip(listener.virtual_hosts, around.virtual_hosts, settings, strict=True):
+        matcher = wrap_field(_HOST_MATCHER, emit_matcher_pieces(host.routes, cache.answers(shared)))
         yield wrap_field(_VIRTUAL_HOSTS, (emit_bytes(emitted), *matcher))
 
 

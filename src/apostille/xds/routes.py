@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TypedDict, assert_never
@@ -99,8 +99,8 @@ class RouteCache:
         self._used: dict[Shared, Answers] = {}
         self._bodies: dict[str, tuple[Listener, bytes]] = {}
 
-    def answers(self, host: VirtualHost) -> Answers:
-        shared = find_shared(host.routes)
+    def answers(self, shared: Shared) -> Answers:
+        """For the routes of a virtual host that says `shared` for all of them."""
         kept = self._used.get(shared) or self._known.get(shared)
         if kept is None:
             kept = Answers(
@@ -129,17 +129,21 @@ class RouteCache:
 def emit_route_configuration(listener: Listener, cache: RouteCache | None = None) -> RouteConfiguration:
     """`cache`: of earlier configurations."""
     kept = cache or RouteCache()
-    emitted = emit_around_routes(listener)
-    for host, around in zip(listener.virtual_hosts, emitted.virtual_hosts, strict=True):
-        around.matcher.CopyFrom(emit_matcher(host.routes, kept.answers(host)))
+    settings = [find_shared(host.routes) for host in listener.virtual_hosts]
+    emitted = emit_around_routes(listener, settings)
+    for host, around, shared in zip(listener.virtual_hosts, emitted.virtual_hosts, settings, strict=True):
+        around.matcher.CopyFrom(emit_matcher(host.routes, kept.answers(shared)))
     return emitted
 
 
-def emit_around_routes(listener: Listener) -> RouteConfiguration:
-    """All but the matchers of its virtual hosts."""
+def emit_around_routes(listener: Listener, settings: Sequence[Shared]) -> RouteConfiguration:
+    """All but the matchers of its virtual hosts. `settings`: of each host in turn, what its routes share."""
     return RouteConfiguration(
         name=listener.name,
-        virtual_hosts=[_emit_virtual_host(host, listener.https_redirect) for host in listener.virtual_hosts],
+        virtual_hosts=[
+            _emit_virtual_host(host, listener.https_redirect, shared)
+            for host, shared in zip(listener.virtual_hosts, settings, strict=True)
+        ],
         # An upstream must not be able to speak in our name.
         response_headers_to_remove=[REASON_HEADER],
         # So that the removal above does not take what a route of ours adds.
@@ -149,11 +153,11 @@ def emit_around_routes(listener: Listener) -> RouteConfiguration:
     )
 
 
-def _emit_virtual_host(host: VirtualHost, https_redirect: bool) -> EnvoyVirtualHost:
+def _emit_virtual_host(host: VirtualHost, https_redirect: bool, shared: Shared) -> EnvoyVirtualHost:
     return EnvoyVirtualHost(
         name=host.name,
         domains=host.domains,
-        typed_per_filter_config=_emit_shared(find_shared(host.routes)),
+        typed_per_filter_config=_emit_shared(shared),
         require_tls=EnvoyVirtualHost.ALL if https_redirect else EnvoyVirtualHost.NONE,
     )
 
