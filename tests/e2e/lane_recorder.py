@@ -7,12 +7,11 @@ import contextlib
 from collections import defaultdict
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Self
 
 from tests.e2e.lane_requests import ANSWER_HEADER, CASE_HEADER
+from tests.e2e.listening import Listening
 from tests.e2e.wire import Message, read_body
 
-_LIMIT = 1024 * 1024
 _REFUSED = b"<Error><Code>SignatureDoesNotMatch</Code></Error>"
 _DENIED = b"<Error><Code>AccessDenied</Code></Error>"
 
@@ -50,37 +49,16 @@ class Arrived:
     body: bytes | None = None
 
 
-class Recorder:
-    """Listens on the loopback inside ``async with``."""
-
+class Recorder(Listening):
     def __init__(self) -> None:
-        self.port = 0
+        super().__init__()
         self._arrived: defaultdict[str, list[Arrived]] = defaultdict(list)
-        self._connections: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
 
     def take(self, case: str) -> tuple[Arrived, ...]:
         """What has come of this case; it is forgotten."""
         return tuple(self._arrived.pop(case, ()))
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_LIMIT, backlog=512)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")

@@ -9,45 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
+from tests.e2e.listening import Listening
 from tests.e2e.wire import Message, read_message
 
-_LIMIT = 1024 * 1024
 
-
-class Upstream:
-    """Listens on the loopback inside ``async with``."""
-
+class Upstream(Listening):
     def __init__(self) -> None:
+        super().__init__()
         self.requests: list[Message] = []
-        self.port = 0
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_LIMIT, backlog=512)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    async def stop(self) -> None:
-        """Nobody listens here from now on, and what was open is cut."""
-        if self._server is not None:
-            self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while (request := await read_message(reader)) is not None:
                 self.requests.append(request)
