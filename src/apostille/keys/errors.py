@@ -53,3 +53,7 @@ class KeyNotActive(KeysError):
     def __init__(self, key_id: str) -> None:
         super().__init__(f"key {key_id!r} is revoked or has a successor already; rotate the successor or create a key")
         self.id = key_id
+
+
+class PepperMissing(KeysError):
+    """There is no pepper, or none that may be used. The text says where it should be and nothing of what is there."""
