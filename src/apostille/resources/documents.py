@@ -21,6 +21,10 @@ MAX_DEPTH = 64
 MAX_NODES = 1_000_000  # of one file, every alias counted with all that stands behind it
 MAX_ALIASES = 10_000
 
+_TOO_DEEP = f"The nesting is deeper than {MAX_DEPTH} levels; no resource needs that."
+# In the words of libyaml.
+_OWN_LIMIT = "maximum nesting depth"
+
 Place = tuple[int, int]  # line and column, from 1
 
 Event = Any  # PyYAML's stubs make every mark optional and give the events of nodes no common type
@@ -152,7 +156,7 @@ class _Builder:
 
     def _descend(self, event: Event, depth: int) -> None:
         if depth > MAX_DEPTH:
-            raise _Refused(event, f"The nesting is deeper than {MAX_DEPTH} levels; no resource needs that.")
+            raise _Refused(event, _TOO_DEEP)
         self._deepest = max(self._deepest, depth)
 
     def _scalar(self, event: Event) -> object:
@@ -237,7 +241,8 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str) -> Unreadable:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line, mark.column) if mark else (0, 0)
     said = error.problem or error.context or "it ends too soon"
-    message = f"This is not YAML: {said}."
+    # PyYAML from 6.0.4 on looks a thousand characters ahead, and has a limit of its own, which brackets may meet first.
+    message = _TOO_DEEP if _OWN_LIMIT in said else f"This is not YAML: {said}."
     lines = text.split("\n")
     written = lines[line] if line < len(lines) else ""
     if "\t" in written[: len(written) - len(written.lstrip())]:
