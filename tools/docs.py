@@ -50,6 +50,7 @@ from apostille.xds.access_log import FIELDS
 from apostille.xds.feedback import Nack
 from apostille.xds.listeners import _REASONS as LOCAL_REASONS  # the flags of Envoy that get a reason of ours
 from apostille.xds.sightings import Sighting
+from apostille.xds.told_query import QUERY_UNTOLD
 from apostille.xds.watch import SIGNATURE_REFUSED
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -230,7 +231,7 @@ def emit_effects(notes: Notes) -> str:
 
 def answer_reasons() -> set[str]:
     """Every value of ``x-apostille-reason`` that the running product can give, read from its syntax trees."""
-    found = {KEY_REFUSED, SIGNATURE_REFUSED, *(reason for _, reason in LOCAL_REASONS), *CredentialsReason}
+    found = {KEY_REFUSED, QUERY_UNTOLD, SIGNATURE_REFUSED, *(reason for _, reason in LOCAL_REASONS), *CredentialsReason}
     loaded = [module.__file__ for name, module in sys.modules.items() if name.startswith("apostille.")]
     for source in sorted(file for file in loaded if file is not None):
         tree = ast.parse(Path(source).read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from apostille.auth.contract import AuthRequest, Deny, Headers, OutboundRequest,
 from apostille.auth.programs import StartedProgram
 from apostille.auth.target import rewrite_path
 from apostille.base.headers import is_header_value, is_settable_name, is_upstream_name
+from apostille.model.scopes import NOTHING
 
 DEADLINE = "auth_deadline"
 STEP_FAILED = "step_failed"
@@ -33,25 +34,30 @@ class Passed:
     """All steps allowed. `set_headers` are merged: one value for each name, in lower case.
 
     `remove`: the client's headers that must not reach the upstream. `target`: the path to send, where that is decided
-    here and not by the route. `bypassed`: steps that could not be asked and were passed over at their author's word;
+    here and not by the route. `query`: the query to send, where a step may have changed it. `consumer`, `key`: as in
+    `contract.Allow`. `bypassed`: steps that could not be asked and were passed over at their author's word;
     `cause`: why.
     """
 
     set_headers: Headers
     remove: tuple[str, ...] = ()
     target: str | None = None
+    query: str | None = None
     consumer: str | None = None
+    key: str | None = None
     bypassed: tuple[str, ...] = ()
     cause: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Refused:
-    """`step`: who said so, empty when it did not come that far. `consumer`, `bypassed`: of the steps before it."""
+    """`step`: who said so, empty when it did not come that far. `consumer`, `key`: of whom that step or one before it
+    knows; `bypassed`: steps before it."""
 
     denial: Deny
     step: str = ""
     consumer: str | None = None
+    key: str | None = None
     bypassed: tuple[str, ...] = ()
 
 
@@ -109,13 +115,16 @@ class _Resumed:
 class _Run:
     """One chain under way. What it has found stands here and not in `ask`, which may be cut off at the deadline."""
 
-    __slots__ = ("_bypassed", "_cause", "_consumer", "_headers", "_name", "_started")
+    __slots__ = ("_bypassed", "_cause", "_consumer", "_headers", "_key", "_name", "_query", "_started", "_traits")
 
     def __init__(self, started: StartedProgram) -> None:
         self._started = started
         self._headers: dict[str, str] = {}
         self._bypassed: tuple[str, ...] = ()
         self._consumer: str | None = None
+        self._key: str | None = None
+        self._traits: Mapping[str, str] = NOTHING
+        self._query: str | None = None
         self._cause: str | None = None
         self._name = ""
 
@@ -130,19 +139,34 @@ class _Run:
                 # Its text may hold a secret: only the type is kept.
                 return Deny(status=503, reason=STEP_FAILED, broken=True, cause=type(error).__name__)
             if isinstance(verdict, Deny):
+                self._consumer, self._key = verdict.consumer or self._consumer, verdict.key or self._key
                 return _checked_denial(verdict)
             if not self._merge(verdict.set_headers, verdict.append_headers):
                 return Deny(status=500, reason=INVALID_HEADER, broken=True)
             self._consumer = verdict.consumer or self._consumer
+            if verdict.key is not None:
+                self._key, self._traits = verdict.key, verdict.traits
+            if verdict.query is not None:
+                if not is_header_value(verdict.query):
+                    return Deny(status=500, reason=INVALID_HEADER, broken=True)
+                request = self._changed_query(request, verdict.query)
             if verdict.bypassed:
                 self._bypassed = (*self._bypassed, name)
                 self._cause = verdict.cause
             if verdict.state is not None and number < last:
                 request = replace(request, state=verdict.state)
+        if self._started.tells_query and self._query is None:
+            # Said whether it was changed or not: where Envoy is to be told and is not, it lets nothing pass.
+            self._query = request.path.partition("?")[2]
         if self._started.signer is None:
             return None
         self._name = SIGN
         return await self._sign(request)
+
+    def _changed_query(self, request: AuthRequest, query: str) -> AuthRequest:
+        self._query = query
+        path = request.path.partition("?")[0]
+        return replace(request, path=f"{path}?{query}" if query else path)
 
     async def _sign(self, request: AuthRequest) -> Signed | Deny:
         """What the destination demands goes into the headers, over what steps have set there."""
@@ -164,6 +188,8 @@ class _Run:
                     tls=outbound.target.tls,
                     headers=seen,
                     consumer=self._consumer,
+                    key=self._key,
+                    traits=self._traits,
                     length=request.length,
                     chunked=request.chunked,
                     body=request.body,
@@ -192,12 +218,20 @@ class _Run:
 
     def result(self, outcome: Signed | Deny | None) -> ChainResult:
         if isinstance(outcome, Deny):
-            return Refused(denial=outcome, step=self._name, consumer=self._consumer, bypassed=self._bypassed)
+            return Refused(
+                denial=outcome,
+                step=self._name,
+                consumer=self._consumer,
+                key=self._key,
+                bypassed=self._bypassed,
+            )
         return Passed(
             set_headers=tuple(self._headers.items()),
             remove=self._removed(() if outcome is None else outcome.remove),
             target=None if outcome is None else outcome.path,
+            query=self._query,
             consumer=self._consumer,
+            key=self._key,
             bypassed=self._bypassed,
             cause=self._cause,
         )

@@ -12,22 +12,25 @@ from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
 from apostille.auth.chain import ChainResult, Passed, Refused
-from apostille.auth.contract import AuthRequest, Deny
+from apostille.auth.contract import AuthRequest
 from apostille.base.check import (
     CARRIED_STATUSES,
     CHECK_PREFIX,
     CONSUMER_HEADER,
     ENCODING_HEADER,
+    KEY_HEADER,
     LENGTH_HEADER,
     OUR_HEADERS_PREFIX,
     PATH_HEADER,
     PROGRAM_HEADER,
+    QUERY_HEADER,
     REASON_HEADER,
     ROUTE_HEADER,
     STATUS_HEADER,
     TARGET_HEADER,
 )
 from apostille.base.headers import is_header_value
+from apostille.model.auth import Place
 
 PARTIAL_HEADER = "x-envoy-auth-partial-body"
 REMOVE_HEADER = "x-envoy-auth-headers-to-remove"
@@ -58,15 +61,18 @@ class Check:
     request_id: str
     bodiless: bool
     method: str
+    host: str
     path: str
     headers: dict[str, str]
     body_complete: bool
     length: int | None
     chunked: bool
 
-    def request(self, body: bytes | None) -> AuthRequest:
+    def request(self, body: bytes | None, place: Place) -> AuthRequest:
         return AuthRequest(
             method=self.method,
+            host=self.host,
+            place=place,
             path=self.path,
             headers=self.headers,
             body=body,
@@ -83,11 +89,12 @@ class Answer(NamedTuple):
 
 
 def parse_check(
-    method: str, path: str, query: str, items: Sequence[tuple[str, str]], names: Sequence[str] = ()
+    method: str, path: str, query: str, items: Sequence[tuple[str, str]], names: Sequence[str] = (), host: str = ""
 ) -> Check:
     """`path` as the web server gives it, ``/check`` included. It is percent-decoded there, so the client's own spelling
     is taken from PATH_HEADER, which Envoy sets; without that header the decoded one has to do. The names of `items` are
-    in lower case, as RSGI promises. `names`: of all headers, those too whose value the web server cannot read."""
+    in lower case, as RSGI promises. `names`: of all headers, those too whose value the web server cannot read. `host`:
+    of the question, which Envoy takes from the client's request."""
     headers = dict(items)
     if len(headers) != len(items):
         headers = _joined(items)
@@ -105,6 +112,7 @@ def parse_check(
         # client's is. The client's own length stands in LENGTH_HEADER.
         bodiless=take("content-length", None) == "0",
         method=method,
+        host=host or headers.get("host", ""),
         path=spelled,
         headers=headers,
         body_complete=take(PARTIAL_HEADER, None) == "false",
@@ -143,20 +151,28 @@ def emit_answer(result: ChainResult) -> Answer:
                 headers.append((REMOVE_HEADER, ", ".join(result.remove)))
             if result.target is not None:
                 headers.append((TARGET_HEADER, result.target))
-            if result.consumer and is_header_value(result.consumer):
-                headers.append((CONSUMER_HEADER, result.consumer))
+            if result.query is not None:
+                headers.append((QUERY_HEADER, f"?{result.query}"))
+            _append_caller(headers, result)
             return Answer(200, headers)
         case Refused():
-            return _emit_denial(result.denial, result.consumer)
+            return _emit_denial(result)
         case _:
             assert_never(result)
 
 
-def _emit_denial(deny: Deny, consumer: str | None) -> Answer:
+def _append_caller(headers: list[tuple[str, str]], result: Passed | Refused) -> None:
+    """For the access log; Envoy keeps both from client and upstream."""
+    if result.consumer and is_header_value(result.consumer):
+        headers.append((CONSUMER_HEADER, result.consumer))
+    if result.key:
+        headers.append((KEY_HEADER, result.key))
+
+
+def _emit_denial(refused: Refused) -> Answer:
+    deny = refused.denial
     headers = [*deny.headers, (REASON_HEADER, deny.reason)]
-    if consumer and is_header_value(consumer):
-        # For the access log; Envoy keeps it from the client.
-        headers.append((CONSUMER_HEADER, consumer))
+    _append_caller(headers, refused)
     if deny.status < 500:
         return Answer(deny.status, headers, deny.body)
     true_status = deny.status if deny.status in CARRIED_STATUSES else 500

@@ -19,7 +19,7 @@ from cattrs import Converter, transform_error
 from apostille.auth.contract import SignerRunner, StepRunner
 from apostille.base.refs import Ref
 from apostille.base.secrets import SecretText
-from apostille.model.auth import HeaderUse, KeyRing, Program, Step
+from apostille.model.auth import HeaderUse, KeyRing, Place, Program, Step
 from apostille.model.outbound import Outbound, Target
 
 PROGRAM_TYPE_URL = "type.googleapis.com/apostille.auth.v1.Program"
@@ -55,6 +55,7 @@ class _ProgramForm:
     steps: tuple[_StepForm, ...]
     deadline_ms: int
     outbound: _OutboundForm | None = None
+    place: Place | None = None
 
 
 def emit_program(program: Program) -> bytes:
@@ -75,6 +76,7 @@ def emit_program(program: Program) -> bytes:
             ],
             "deadline_ms": program.deadline_ms,
             "outbound": None if program.outbound is None else _emit_outbound(program.outbound),
+            "place": None if program.place is None else _converter().unstructure(program.place),
         }
     )
 
@@ -99,6 +101,7 @@ def parse_program(
         steps=tuple(_parse_step(step, kinds) for step in form.steps),
         deadline_ms=form.deadline_ms,
         outbound=None if form.outbound is None else _parse_outbound(form.outbound, signers),
+        place=form.place,
     )
 
 

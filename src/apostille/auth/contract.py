@@ -10,8 +10,10 @@ from typing import Protocol
 import aiohttp
 
 from apostille.base.clock import Clock
-from apostille.model.auth import Key
+from apostille.keys.outcome import Holder, Refusal
+from apostille.model.auth import NOWHERE, Key, Place
 from apostille.model.credentials import Source
+from apostille.model.scopes import NOTHING, Asked
 from apostille.signing.sigv4 import Credentials
 
 State = Mapping[str, object]
@@ -22,8 +24,9 @@ Headers = tuple[tuple[str, str], ...]
 class AuthRequest:
     """The client's request as a step sees it.
 
-    `path` is the path with its query, as on the wire. Header names are in lower case; several header lines
-    of one name reach us joined with commas (Envoy does that). `body` is None unless the program asked for it,
+    `path` is the path with its query, as on the wire; `host` what the client calls the host, with its port if any.
+    Header names are in lower case; several header lines of one name reach us joined with commas (Envoy does that).
+    `place`: where its route leads, for steps that ask for it. `body` is None unless the program asked for it,
     and `body_complete` says whether that is all of it. `length`: the client's content-length, None where it said none;
     `chunked`: its body comes in chunks, whose length nobody knows yet.
     `state` is what earlier steps left; a step never changes it, it returns a new one.
@@ -33,6 +36,8 @@ class AuthRequest:
     method: str
     path: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+    host: str = field(default="", repr=False)
+    place: Place = NOWHERE
     body: bytes | None = field(default=None, repr=False)
     body_complete: bool = False
     length: int | None = None
@@ -45,7 +50,9 @@ class Allow:
     """This step is content.
 
     `set_headers` replace, `append_headers` join (with a comma) what an earlier step has set; both go to the upstream.
-    `state`: what later steps see from here on; None leaves it as it is. `consumer`: who is calling, once known.
+    `state`: what later steps see from here on; None leaves it as it is. `query`: what the client's query is from here
+    on, None where that is what it was; the step's header use must say that it may change. `consumer`: who is calling,
+    once known; `key`: what stands for their key in logs; `traits`: what else is known of them and may be told.
     `bypassed`: the step could not be asked and its author had said to let requests pass then; `cause` says why it
     could not, for the log only, never a secret.
     """
@@ -53,7 +60,10 @@ class Allow:
     set_headers: Headers = field(default=(), repr=False)
     append_headers: Headers = field(default=(), repr=False)
     state: State | None = field(default=None, repr=False)
+    query: str | None = field(default=None, repr=False)
     consumer: str | None = None
+    key: str | None = None
+    traits: Mapping[str, str] = field(default_factory=lambda: NOTHING, repr=False)
     bypassed: bool = False
     cause: str | None = None
 
@@ -63,7 +73,7 @@ class Deny:
     """The request ends here. `reason` is a short word for logs and the ``x-apostille-reason`` header, never a secret.
 
     `status` is from 300 to 599; another one becomes 500. `broken`: nobody refused the caller, something on our side
-    failed; `cause` says what, for the log only, never a secret.
+    failed; `cause` says why, for the log only, never a secret. `consumer`, `key`: who was refused, where that is known.
     """
 
     status: int
@@ -72,6 +82,8 @@ class Deny:
     body: str = field(default="", repr=False)
     broken: bool = False
     cause: str | None = None
+    consumer: str | None = None
+    key: str | None = None
 
 
 Verdict = Allow | Deny
@@ -100,6 +112,8 @@ class OutboundRequest:
     tls: bool = False
     headers: Mapping[str, str] = field(repr=False)
     consumer: str | None = None
+    key: str | None = None
+    traits: Mapping[str, str] = field(default_factory=lambda: NOTHING, repr=False)
     length: int | None = None
     chunked: bool = False
     body: bytes | None = field(default=None, repr=False)
@@ -129,6 +143,12 @@ class Signer(Protocol):
         ...
 
 
+class StoredKeys(Protocol):
+    async def open(self, shown: str, asked: Asked, labels: Mapping[str, str], /) -> Holder | Refusal:
+        """Whether the key that was shown is one of the store, with all of `labels`, and good for what is asked."""
+        ...
+
+
 class KeyRings(Protocol):
     def find(self, ring: str, key: str, /) -> Key | None:
         """The key in the ring, or None.
@@ -143,12 +163,14 @@ class KeyRings(Protocol):
 class StepTools:
     """What a step may use. Nothing else of the process is its business.
 
-    `http` follows no redirects, adds no headers of its own and reads no proxy settings.
+    `http` follows no redirects, adds no headers of its own and reads no proxy settings. `stored` is None where the
+    gateway has no key store.
     """
 
     clock: Clock
     keyrings: KeyRings
     http: aiohttp.ClientSession
+    stored: StoredKeys | None = None
 
 
 class CredentialLease(Protocol):

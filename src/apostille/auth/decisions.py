@@ -30,7 +30,7 @@ class Decision:
     """`verdict` is ALLOW, DENY (the caller was refused) or BROKEN (refused because something of ours failed).
 
     `policy` is ``namespace/name``, empty when the program is unknown. `step`: who decided, empty when all allowed.
-    `cause`: what failed, such as an exception's type. `duration` in seconds.
+    `key`: what stands for the caller's key. `cause`: what failed, such as an exception's type. `duration` in seconds.
     """
 
     verdict: str
@@ -43,6 +43,7 @@ class Decision:
     step: str = ""
     reason: str = ""
     consumer: str = ""
+    key: str = ""
     bypassed: tuple[str, ...] = ()
     cause: str = ""
 
@@ -139,6 +140,7 @@ class DecisionLog:
             "step": decision.step,
             "reason": decision.reason,
             "consumer": decision.consumer,
+            "key": decision.key,
             "bypassed": list(decision.bypassed),
             "cause": decision.cause,
             "request_id": decision.request_id,

@@ -18,7 +18,7 @@ from apostille.auth.contract import (
 from apostille.auth.keyrings import KeyRingStore
 from apostille.auth.upstreams import UpstreamStore, parse_news
 from apostille.base.clock import Clock
-from apostille.model.auth import Program
+from apostille.model.auth import NOWHERE, Place, Program
 from apostille.model.outbound import Outbound
 
 
@@ -29,23 +29,27 @@ class ProgramError(ValueError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedProgram:
     """`steps` run in this order. `removable`: request headers that go no further unless a step sets them itself.
+    `tells_query`: Envoy is told the query that is to be sent.
 
     What follows from these for every request alike is worked out once: `policy` as logs and metrics name it, `deadline`
-    in seconds, and `remove`, the removable headers in order.
+    in seconds, `place`, and `remove`, the removable headers in order.
     """
 
     program: Program
     steps: tuple[tuple[str, AuthStep], ...]
     removable: frozenset[str]
     wants_body: bool
+    tells_query: bool = False
     signer: Signer | None = None
     policy: str = field(init=False)
     deadline: float = field(init=False)
+    place: Place = field(init=False)
     remove: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "policy", self.program.policy.short)
         object.__setattr__(self, "deadline", self.program.deadline_ms / 1000)
+        object.__setattr__(self, "place", self.program.place or NOWHERE)
         object.__setattr__(self, "remove", tuple(sorted(self.removable)))
 
 
@@ -64,6 +68,7 @@ def start_program(
         # client's: so the client's copy of such a header is taken away here.
         removable=frozenset(name.lower() for name in credentials | (reads & writes)),
         wants_body=program.outbound is not None or any(use.body for use in uses),
+        tells_query=any(use.query for use in uses),
         signer=_start_signer(program.outbound, signing) if program.outbound is not None else None,
     )
 

@@ -40,6 +40,7 @@ class RsgiScope(Protocol):
     method: str
     path: str
     query_string: str
+    authority: str | None
 
     @property
     def headers(self) -> RsgiHeaders: ...
@@ -112,7 +113,9 @@ class AuthService:
     async def _check(self, scope: RsgiScope, path: str, protocol: RsgiProtocol) -> Answer:
         began = self._clock.monotonic()
         headers = scope.headers
-        check = parse_check(scope.method, path, scope.query_string, headers.items(), headers.keys())
+        check = parse_check(
+            scope.method, path, scope.query_string, headers.items(), headers.keys(), scope.authority or ""
+        )
         policy = ""
         result: ChainResult
         try:
@@ -125,7 +128,7 @@ class AuthService:
                 if started.wants_body:
                     # Even to wait for a body that is not there costs a turn of the event loop.
                     body = b"" if check.bodiless else await protocol()
-                result = await run_chain(started, check.request(body))
+                result = await run_chain(started, check.request(body, started.place))
         except ProtocolClosed:
             raise
         except Exception as error:  # noqa: BLE001 - a mistake of ours is an answer and a line in the log
@@ -155,6 +158,7 @@ class AuthService:
                 route=check.route,
                 step=step,
                 consumer=result.consumer or "",
+                key=result.key or "",
                 bypassed=result.bypassed,
                 cause=cause or "",
                 request_id=check.request_id,

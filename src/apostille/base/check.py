@@ -17,7 +17,10 @@ ENCODING_HEADER = "x-apostille-transfer-encoding"
 
 REASON_HEADER = "x-apostille-reason"
 CONSUMER_HEADER = "x-apostille-consumer"
+KEY_HEADER = "x-apostille-key"
 TARGET_HEADER = "x-apostille-target"
+# What stands behind the path from here on: a question mark and a query, or the question mark alone for none.
+QUERY_HEADER = "x-apostille-query"
 STATUS_HEADER = "x-apostille-status"
 
 # Statuses that a denial may have besides 3xx and 4xx. Envoy takes a 5xx of the auth service for "no answer" and drops

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -21,6 +22,8 @@ from apostille.base.clock import SystemClock
 from apostille.credentials.keeper import KeeperReport
 from apostille.credentials.keepers import Keepers
 from apostille.integrations import INTEGRATIONS
+from apostille.keys.opening import open_door
+from apostille.keys.settings import parse_key_settings
 from apostille.steps import STEPS
 
 
@@ -28,15 +31,18 @@ async def run_worker(
     *, name: str, socket: Path, xds_socket: Path, environment: Mapping[str, str], stop: asyncio.Event
 ) -> None:
     """Serve until `stop` is set. `name` is what the control plane calls this worker. `environment` is where outbound
-    credentials may stand.
+    credentials may stand, and where the key store is. Raises StartError when it says nonsense of the latter.
 
     The socket opens once the first programs are there: a worker that knows nothing would deny everything.
     """
     clock = SystemClock()
     registry = CollectorRegistry()
     keyrings = KeyRingStore()
-    async with open_session() as http:
-        tools = StepTools(clock=clock, keyrings=keyrings, http=http)
+    settings = parse_key_settings(environment)
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(open_session())
+        stored = None if settings is None else await stack.enter_async_context(open_door(settings, clock))
+        tools = StepTools(clock=clock, keyrings=keyrings, http=http, stored=stored)
         keepers = Keepers(clock=clock, environ=environment, registry=registry)
         signing = Signing(
             kinds={kind.name: kind for kind in INTEGRATIONS},

@@ -1,7 +1,7 @@
 """What one worker remembers of keys. It must not know where records come from, nor verify anything.
 
-Two memories, each with a bound: who asks for thousands of ids that do not exist drives out no key that does. One event
-loop owns it: there are no locks.
+Ids that do not exist are not remembered: who asks for thousands of them drives out no key that does, and each question
+takes as long as the one before. One event loop owns it: there are no locks.
 """
 
 from __future__ import annotations
@@ -29,15 +29,13 @@ _ATTEMPTS = 5
 class CacheBounds:
     """How much is remembered and for how long, in seconds.
 
-    `stale`: keys that are known go on for so long while the store is down. `unknown`: an id that does not exist is
-    believed not to. `blind`: after so long without a sight of the changes every key is read again before it counts;
-    that is also how often it is read again from then on. `retry`: between two questions to a store that is down.
+    `stale`: keys that are known go on for so long while the store is down. `blind`: after so long without a sight of
+    the changes every key is read again before it counts; that is also how often it is read again from then on.
+    `retry`: between two questions to a store that is down.
     """
 
     known_keys: int = 100_000
-    unknown_keys: int = 10_000
     stale: float = 3600.0
-    unknown: float = 5.0
     blind: float = 5.0
     retry: float = 1.0
 
@@ -62,8 +60,6 @@ class KeyCache:
         self._fetch, self._clock = fetch, clock
         self._bounds = bounds or CacheBounds()
         self._known: OrderedDict[str, _Known] = OrderedDict()
-        # Until when an id is believed not to exist, or to be damaged.
-        self._unknown: OrderedDict[str, tuple[float, DamagedRecord | None]] = OrderedDict()
         # Seconds of the monotonic clock: up to here there is no change that we have not been told.
         self._seen = -math.inf
         # A new era begins when changes were missed: what was read in an earlier one is proven up to its end only.
@@ -101,11 +97,6 @@ class KeyCache:
             record = self.peek(key_id)
             if record is not None:
                 return record
-            believed = self._unknown.get(key_id)
-            if believed is not None and self._clock.monotonic() < believed[0]:
-                if believed[1] is not None:
-                    raise DamagedRecord(believed[1].id, believed[1].what)
-                return None
             if self._down is not None:
                 reading = self._read(key_id) if self._may_retry() else None
                 if reading is None or self._may_go_on(key_id):
@@ -123,11 +114,9 @@ class KeyCache:
         match event:
             case Changed(id=key_id):
                 self._known.pop(key_id, None)
-                self._unknown.pop(key_id, None)
                 self._forget_reading(key_id)
             case Missed():
                 self._begin_era()
-                self._unknown.clear()
                 for key_id in tuple(self._reading):
                     self._forget_reading(key_id)
             case Seeing(at=at):
@@ -230,16 +219,11 @@ class KeyCache:
             self._known[key_id] = _Known(record=found, checked=at, era=self._era)
             self._is_empty_era = False
             self._known.move_to_end(key_id)
-            self._unknown.pop(key_id, None)
             if len(self._known) > self._bounds.known_keys:
                 self._known.popitem(last=False)
             future.set_result(found)
             return
         self._known.pop(key_id, None)
-        self._unknown[key_id] = (at + self._bounds.unknown, found)
-        self._unknown.move_to_end(key_id)
-        if len(self._unknown) > self._bounds.unknown_keys:
-            self._unknown.popitem(last=False)
         if found is None:
             future.set_result(None)
         else:

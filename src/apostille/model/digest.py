@@ -9,7 +9,7 @@ from enum import Enum
 
 from apostille.base.refs import Ref
 from apostille.base.secrets import SecretText
-from apostille.model.auth import Step
+from apostille.model.auth import Place, Step
 from apostille.model.outbound import Outbound
 
 
@@ -22,9 +22,15 @@ def content_digest(value: object) -> str:
     return hashlib.sha256(_canonical(value)).hexdigest()
 
 
-def program_id(policy: Ref, steps: tuple[Step, ...], deadline_ms: int, outbound: Outbound | None = None) -> str:
+def program_id(
+    policy: Ref,
+    steps: tuple[Step, ...],
+    deadline_ms: int,
+    outbound: Outbound | None = None,
+    place: Place | None = None,
+) -> str:
     """``namespace/name@`` and twelve digits of the content's digest: what `Program.id` holds."""
-    return f"{policy.short}@{content_digest((policy, steps, deadline_ms, outbound))[:12]}"
+    return f"{policy.short}@{content_digest((policy, steps, deadline_ms, outbound, place))[:12]}"
 
 
 def _canonical(value: object) -> bytes:

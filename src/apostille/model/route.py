@@ -118,7 +118,8 @@ class Guard:
 
     `program` is the id of a `Program`, `policy` its policy as ``namespace/name``. `body_limit` in bytes: the
     request's body goes along, 413 above it; None leaves the body alone. `body_may_be_cut`: of a longer body only that
-    much goes along, and the request is not refused. `outbound`: the policy that says what goes on the request;
+    much goes along, and the request is not refused. `tells_query`: the query that is sent is the one that the auth
+    service tells. `outbound`: the policy that says what goes on the request;
     `integration`: its kind.
     """
 
@@ -126,6 +127,7 @@ class Guard:
     policy: str
     body_limit: int | None = None
     body_may_be_cut: bool = False
+    tells_query: bool = False
     outbound: str | None = None
     integration: str | None = None
 

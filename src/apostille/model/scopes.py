@@ -14,6 +14,7 @@ from apostille.base.hostnames import covers
 
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
 _HOST = re.compile(r"(?:\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)")
+_DESTINATION = re.compile(r"[a-z0-9.-]+/[a-z0-9.-]+")
 _PORT = re.compile(r":[0-9]{1,5}\Z")
 # An encoded path that is still encoded after this many rounds is meant to deceive.
 _ROUNDS = 3
@@ -33,14 +34,14 @@ class Dimension(StrEnum):
 class Asked:
     """What a request wants. `path` is the one on the wire, without the query; `labels` are those of its route.
 
-    `destination` is None where the request leaves for no destination with a name.
+    `destinations`: ``namespace/name`` of each service that the route may choose, empty where it leaves for none.
     """
 
     method: str
     host: str
     path: str
     labels: Mapping[str, str] = field(default_factory=lambda: NOTHING)
-    destination: str | None = None
+    destinations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,8 @@ class Scopes:
     """Each dimension that is empty allows everything; of the others one entry must fit, of `labels` all must.
 
     `hosts`: exact, or with ``*.`` for the first labels, or ``*``. `paths`: prefixes that end where a segment ends:
-    ``/a`` is ``/a`` and ``/a/b`` and never ``/ab``. Raises ValueError for words that could never fit.
+    ``/a`` is ``/a`` and ``/a/b`` and never ``/ab``. `destinations`: ``namespace/name``; every service that a route may
+    choose must be among them. Raises ValueError for words that could never fit.
     """
 
     methods: tuple[str, ...] = ()
@@ -68,8 +70,8 @@ class Scopes:
             if not path.startswith("/") or "?" in path or "#" in path or _climbs(path) or not is_header_value(path):
                 raise ValueError(f"{path!r} is no path prefix; write for example /orders")
         for name in self.destinations:
-            if not name or not is_header_value(name):
-                raise ValueError(f"{name!r} is no destination; write its name")
+            if _DESTINATION.fullmatch(name) is None:
+                raise ValueError(f"{name!r} is no destination; write namespace/name of its service")
         for label, value in self.labels.items():
             if not label or not is_header_value(label) or not is_header_value(value):
                 raise ValueError(f"{label!r} is no route label; write its name and its value")
@@ -88,7 +90,7 @@ def first_miss(scopes: Scopes, asked: Asked) -> Dimension | None:
         return Dimension.PATH
     if any(asked.labels.get(label) != value for label, value in scopes.labels.items()):
         return Dimension.ROUTE
-    if scopes.destinations and asked.destination not in scopes.destinations:
+    if scopes.destinations and not (asked.destinations and set(asked.destinations) <= set(scopes.destinations)):
         return Dimension.DESTINATION
     return None
 

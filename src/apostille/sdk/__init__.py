@@ -20,6 +20,8 @@ from apostille.base.headers import is_header_name, is_header_value, is_settable_
 from apostille.base.refs import Ref
 from apostille.base.secrets import SecretText
 from apostille.credentials.fetched import CredentialsUnavailable
+from apostille.keys.format import PREFIX as KEY_PREFIX
+from apostille.keys.outcome import Holder, Refusal, Why
 from apostille.model.auth import HeaderUse, Key, KeyRing
 from apostille.model.credentials import (
     AssumeRoleSource,
@@ -36,6 +38,7 @@ from apostille.model.credentials import (
 from apostille.model.destination import Endpoint
 from apostille.model.lane import EnvoyKey, HeaderPattern
 from apostille.model.outbound import RefusalSigns
+from apostille.model.scopes import EVERYTHING, Asked, Dimension, Scopes, first_miss
 from apostille.resources.fields import Duration, NotEmpty, ProtoEnum, Text
 from apostille.resources.resource import Spec
 from apostille.resources.rules import Choice, Ruled
@@ -69,11 +72,14 @@ from apostille.translate.contract import (
 __all__ = [
     "CHALLENGE",
     "EMPTY_HASH",
+    "EVERYTHING",
+    "KEY_PREFIX",
     "KEY_REFUSED",
     "PLAIN_S3_PATH",
     "STREAMING_UNSIGNED_TRAILER",
     "UNSIGNED_PAYLOAD",
     "Allow",
+    "Asked",
     "AssumeRoleSource",
     "AsymmetricKeys",
     "AuthRequest",
@@ -86,6 +92,7 @@ __all__ = [
     "CredentialsUnavailable",
     "DefaultSource",
     "Deny",
+    "Dimension",
     "Duration",
     "Endpoint",
     "EnvironmentSource",
@@ -95,6 +102,7 @@ __all__ = [
     "HeaderPattern",
     "HeaderUse",
     "Headers",
+    "Holder",
     "InstanceSource",
     "IntegrationKind",
     "Key",
@@ -106,8 +114,10 @@ __all__ = [
     "ProtoEnum",
     "Reason",
     "Ref",
+    "Refusal",
     "RefusalSigns",
     "Ruled",
+    "Scopes",
     "SecretText",
     "SecretView",
     "Signature",
@@ -126,7 +136,9 @@ __all__ = [
     "Text",
     "Verdict",
     "WebIdentitySource",
+    "Why",
     "canonical_path",
+    "first_miss",
     "is_header_name",
     "is_header_value",
     "is_s3",

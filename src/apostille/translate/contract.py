@@ -93,13 +93,16 @@ class CompiledStep:
     """`config` is an instance of the kind's config dataclass.
 
     It travels to the auth service, so no secret belongs in it that the service need not have. `native`: what Envoy
-    could do in its place with the same result, or why it cannot.
+    could do in its place with the same result, or why it cannot. `asks_place`: it wants to know where the route leads;
+    `asks_store`: it looks into the key store.
     """
 
     config: object
     headers: HeaderUse
     keyrings: tuple[KeyRing, ...] = ()
     native: EnvoyKeyCheck | str = NOT_NATIVE
+    asks_place: bool = False
+    asks_store: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

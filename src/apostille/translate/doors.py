@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
-from apostille.model.auth import Step
+from apostille.model.auth import Place, Step
 from apostille.model.lane import Lane, Lanes, ServiceLane
 from apostille.model.outbound import Outbound, Target
 from apostille.model.route import (
@@ -71,15 +71,20 @@ class Doors:
         if (guard is not None and guard.chain is None) or (outbound is not None and outbound.integration is None):
             return (replace(route, action=Respond(status=500, reason=POLICY_INVALID)),)
         if isinstance(action, Forward) and outbound is not None and outbound.integration is not None:
-            return self._signed(route, action, guard, outbound, outbound.integration, written)
+            return self._signed(route, action, guard, outbound, outbound.integration, written, facts.place)
         if guard is None or guard.chain is None:
             return (replace(route, strip=self._strip(route, (), private=False)),)
         chain = guard.chain
-        program = self.book.add(guard, None)
+        program = self.book.add(guard, None, facts.place)
         return (
             replace(
                 route,
-                guard=Guard(program=program.id, policy=guard.name, body_limit=chain.body_limit),
+                guard=Guard(
+                    program=program.id,
+                    policy=guard.name,
+                    body_limit=chain.body_limit,
+                    tells_query=_tells_query(chain.steps),
+                ),
                 lane=self._lane(
                     NativeDoor(name=route.name, match=route.match, rewrite=None, **self._native_keys(guard))
                 ),
@@ -95,6 +100,7 @@ class Doors:
         policy: CompiledOutbound,
         integration: CompiledIntegration,
         written: PathRewrite | RegexRewrite | None,
+        place: Place,
     ) -> tuple[Route, ...] | str:
         places = [self.destinations.named(target.destination) for target in action.destinations]
         hosts = {action.host_rewrite} if action.host_rewrite else {host for p in places if (host := p.authority)}
@@ -109,7 +115,9 @@ class Doors:
             tls=all(place.tls is not None for place in places),
         )
         program = self.book.add(
-            guard, Outbound(policy=policy.policy.ref, kind=policy.kind, config=integration.config, target=target)
+            guard,
+            Outbound(policy=policy.policy.ref, kind=policy.kind, config=integration.config, target=target),
+            place,
         )
         chain = guard.chain if guard is not None else None
         steps = chain.steps if chain is not None else ()
@@ -119,6 +127,7 @@ class Doors:
             policy=guard.name if guard is not None else policy.policy.ref.short,
             body_limit=max(limits, default=None),
             body_may_be_cut=integration.body_limit is not None and (chain is None or chain.body_limit is None),
+            tells_query=_tells_query(steps),
             outbound=policy.policy.ref.short,
             integration=policy.kind,
         )
@@ -176,6 +185,10 @@ class Doors:
         # A prefix cannot spare the names that a step is to read; the auth service takes those away afterwards.
         prefixes = (_CREDENTIAL_PREFIX,) if private and not any(n.startswith(_CREDENTIAL_PREFIX) for n in reads) else ()
         return Strip(names=tuple(sorted(names - reads)), prefixes=prefixes)
+
+
+def _tells_query(steps: Iterable[Step]) -> bool:
+    return any(step.headers.query for step in steps)
 
 
 def _says_something(name: str) -> HeaderMatch:

@@ -40,13 +40,14 @@ _CONFIG: FieldPath = ("spec", "config")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
     """The compiled steps. `native`: what Envoy could do in their place with the same result, or why it cannot.
-    `body_limit` in bytes, where a step needs the client's body. `status_on_error`: as the policy's server says, if it
-    does."""
+    `asks_place`: some want to know where a route leads. `body_limit` in bytes, where a step needs the client's body.
+    `status_on_error`: as the policy's server says, if it does."""
 
     steps: tuple[Step, ...]
     keyrings: tuple[KeyRing, ...]
     native: EnvoyKeyCheck | str
     deadline_ms: int
+    asks_place: bool = False
     body_limit: int | None = None
     status_on_error: int | None = None
 
@@ -148,7 +149,7 @@ class GuardCompiler:
         chain = self._compile_chain(policy, spec.config.gloo_auth)
         if chain is None or server is None:
             return shut
-        steps, keyrings, native = chain
+        steps, keyrings, native, asks_place = chain
         limit = server.request_body.max_request_bytes if server.request_body else None
         wants_body = any(step.headers.body for step in steps)
         if wants_body and limit is None:
@@ -165,6 +166,7 @@ class GuardCompiler:
                 keyrings=keyrings,
                 native=native,
                 deadline_ms=deadline,
+                asks_place=asks_place,
                 body_limit=limit if wants_body else None,
                 # Gloo's default is 403; a caller who did nothing wrong is told so unless somebody wrote it down.
                 status_on_error=server.status_on_error if "status_on_error" in server.model_fields_set else None,
@@ -173,7 +175,7 @@ class GuardCompiler:
 
     def _compile_chain(
         self, policy: Resource[Spec], auth: GlooAuth
-    ) -> tuple[tuple[Step, ...], tuple[KeyRing, ...], EnvoyKeyCheck | str] | None:
+    ) -> tuple[tuple[Step, ...], tuple[KeyRing, ...], EnvoyKeyCheck | str, bool] | None:
         """None when a step is not understood; it has been told why by then."""
         at = (*_CONFIG, "glooAuth")
         sound = True
@@ -184,6 +186,7 @@ class GuardCompiler:
         steps: list[Step] = []
         keyrings: list[KeyRing] = []
         natives: list[EnvoyKeyCheck | str] = []
+        asks_place = False
         for index, entry in enumerate(auth.configs):
             if isinstance(entry, BrokenItem):
                 sound = False
@@ -193,11 +196,20 @@ class GuardCompiler:
                 sound = False
                 continue
             name, kind, found = compiled
-            steps.append(Step(name=name, kind=kind, config=found.config, headers=found.headers))
+            steps.append(
+                Step(
+                    name=name,
+                    kind=kind,
+                    config=found.config,
+                    headers=found.headers,
+                    asks_store=found.asks_store,
+                )
+            )
+            asks_place |= found.asks_place
             keyrings += found.keyrings
             natives.append(found.native)
         native = natives[0] if len(natives) == 1 else "its guard has several steps"
-        return (tuple(steps), tuple(keyrings), native) if sound else None
+        return (tuple(steps), tuple(keyrings), native, asks_place) if sound else None
 
     def _compile_step(
         self, policy: Resource[Spec], name: str, entry: StepEntry, at: FieldPath

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from apostille.base.refs import Ref
+from apostille.model.auth import Place
 from apostille.resources.broken import BrokenItem
 from apostille.resources.selectors import (
     DestinationKind,
@@ -44,6 +45,13 @@ class RouteFacts:
     table: Ref
     labels: Mapping[str, str]
     destinations: tuple[DestinationFacts, ...] = ()
+
+    @property
+    def place(self) -> Place:
+        return Place(
+            labels=dict(self.labels),
+            destinations=tuple(sorted({f"{to.namespace}/{to.name}" for to in self.destinations})),
+        )
 
 
 def covers(spec: GuardSpec, route: RouteFacts, unselected: Unselected) -> bool:

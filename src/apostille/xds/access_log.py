@@ -9,7 +9,7 @@ from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionForm
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
 from google.protobuf.struct_pb2 import Struct
 
-from apostille.base.check import CONSUMER_HEADER, REASON_HEADER
+from apostille.base.check import CONSUMER_HEADER, KEY_HEADER, REASON_HEADER
 from apostille.xds.names import (
     ASKED_HOST,
     ASKED_ID,
@@ -47,6 +47,7 @@ FIELDS = {
     "policy": f"%METADATA(ROUTE:{METADATA}:{METADATA_POLICY})%",
     "outbound": f"%METADATA(ROUTE:{METADATA}:{METADATA_OUTBOUND})%",
     "consumer": _first_of(("DYNAMIC_METADATA", f"{EXT_AUTHZ}:{CONSUMER_HEADER}"), ("FILTER_STATE", f"{CALLER}:PLAIN")),
+    "key": f"%DYNAMIC_METADATA({EXT_AUTHZ}:{KEY_HEADER})%",
     "destination": "%UPSTREAM_CLUSTER%",
     "upstream": "%UPSTREAM_HOST%",
     "status": "%RESPONSE_CODE%",

@@ -30,10 +30,12 @@ from apostille.base.check import (
     CHECK_PREFIX,
     CONSUMER_HEADER,
     ENCODING_HEADER,
+    KEY_HEADER,
     LENGTH_HEADER,
     OUR_HEADERS_PREFIX,
     PATH_HEADER,
     PROGRAM_HEADER,
+    QUERY_HEADER,
     ROUTE_HEADER,
     STATUS_HEADER,
     TARGET_HEADER,
@@ -55,6 +57,7 @@ from apostille.xds.names import (
 from apostille.xds.packing import emit_any
 from apostille.xds.patterns import everything_but
 from apostille.xds.site import Site
+from apostille.xds.told_query import emit_told_query
 from apostille.xds.watch import emit_watch
 
 # What the auth service's own HTTP server and Envoy's client put on every answer: no part of the decision.
@@ -73,6 +76,7 @@ def emit_filters(deadline_ms: int, status_on_error: int, site: Site, *, inline: 
         *emit_key_slots(inline=inline),
         *([HttpFilter(name=SET_FILTER_STATE, typed_config=emit_any(_emit_notes()))] if site.access_log else []),
         HttpFilter(name=EXT_AUTHZ, typed_config=emit_any(_emit_ext_authz(deadline_ms, status_on_error))),
+        emit_told_query(),
         emit_watch(site.signs),
         HttpFilter(name=ROUTER, typed_config=emit_any(Router(suppress_envoy_headers=True))),
     ]
@@ -148,10 +152,12 @@ def _emit_ext_authz(deadline_ms: int, status_on_error: int) -> ExtAuthz:
                     (*_TRANSPORT_NAMES, "content-type"), (*_TRANSPORT_PREFIXES, OUR_HEADERS_PREFIX)
                 ),
                 allowed_client_headers=_everything_but(
-                    (*_TRANSPORT_NAMES, CONSUMER_HEADER, STATUS_HEADER), _TRANSPORT_PREFIXES
+                    (*_TRANSPORT_NAMES, CONSUMER_HEADER, KEY_HEADER, STATUS_HEADER), _TRANSPORT_PREFIXES
                 ),
                 dynamic_metadata_from_headers=_patterns(
                     StringMatcher(exact=CONSUMER_HEADER),
+                    StringMatcher(exact=KEY_HEADER),
+                    StringMatcher(exact=QUERY_HEADER),
                     StringMatcher(exact=STATUS_HEADER),
                     StringMatcher(exact=TARGET_HEADER),
                 ),

@@ -13,7 +13,6 @@ from envoy.config.core.v3.config_source_pb2 import (
     ExtensionConfigSource,
 )
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
-from envoy.config.route.v3.route_components_pb2 import FilterConfig
 from envoy.extensions.filters.http.api_key_auth.v3.api_key_auth_pb2 import (
     ApiKeyAuth,
     Credential,
@@ -21,7 +20,6 @@ from envoy.extensions.filters.http.api_key_auth.v3.api_key_auth_pb2 import (
     KeySource,
 )
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
-from google.protobuf.any_pb2 import Any as AnyMessage
 
 from apostille.base.check import CONSUMER_HEADER
 from apostille.model.lane import KEY_SLOTS, EnvoyKeys
@@ -57,11 +55,6 @@ def emit_discovery(*type_urls: str) -> ExtensionConfigSource:
         config_source=ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3),
         type_urls=type_urls,
     )
-
-
-def emit_slot_switch() -> AnyMessage:
-    """For a route. The filter's own per-route message would switch off what it does with the key and the consumer."""
-    return emit_any(FilterConfig(config=AnyMessage()))
 
 
 def emit_rings(rings: tuple[EnvoyKeys, ...]) -> tuple[TypedExtensionConfig, ...]:

@@ -50,7 +50,7 @@ from apostille.model.route import (
     Strip,
 )
 from apostille.xds.clusters import signed_name
-from apostille.xds.key_slots import emit_slot_switch, slot_name
+from apostille.xds.key_slots import slot_name
 from apostille.xds.matchers import Answers, emit_matcher
 from apostille.xds.names import (
     EXT_AUTHZ,
@@ -59,6 +59,7 @@ from apostille.xds.names import (
     METADATA_OUTBOUND,
     METADATA_POLICY,
     METADATA_PROGRAM,
+    TOLD_QUERY,
     WATCH,
 )
 from apostille.xds.packing import emit_any
@@ -78,6 +79,8 @@ class _ActionField(TypedDict, total=False):
 # For a filter that is not to be made at all. The filters' own words for it have them made for every request, to do
 # nothing then.
 _OFF = emit_any(FilterConfig(disabled=True))
+# For one that is off until a route wants it. The words that filters have for it would replace what the listener says.
+_ON = emit_any(FilterConfig(config=AnyMessage()))
 
 _REDIRECT_CODES = {
     301: RedirectAction.MOVED_PERMANENTLY,
@@ -186,7 +189,7 @@ def emit_lane(route: Route, lane: EnvoyLane, shared: Shared = NOTHING_SHARED) ->
     """The route for its plain requests: Envoy checks their keys and signs them, and asks nobody."""
     filters = {EXT_AUTHZ: _OFF, **_emit_own_watch(route, shared)}
     if lane.slot is not None:
-        filters[slot_name(lane.slot)] = emit_slot_switch()
+        filters[slot_name(lane.slot)] = _ON
     strip, removed = _strip_of_lane(route.strip, lane), [CONSUMER_HEADER]
     if lane.slot is not None and lane.signer is not None and not strip.prefixes:
         # Nothing before the router reads what is stripped here, and the rest of it is taken off upstream (see
@@ -362,6 +365,8 @@ def _emit_filters(route: Route, shared: Shared) -> dict[str, AnyMessage]:
         filters[EXT_AUTHZ] = _OFF
     elif guard.body_limit is not None:
         filters[EXT_AUTHZ] = _emit_asking(guard.body_limit, guard.body_may_be_cut)
+    if guard is not None and guard.tells_query:
+        filters[TOLD_QUERY] = _ON
     return filters
 
 

@@ -8,6 +8,7 @@ from apostille.auth.chain import Passed, Refused
 from apostille.auth.check import UNREADABLE, emit_answer, parse_check
 from apostille.auth.contract import Deny
 from apostille.base.headers import is_header_value
+from apostille.model.auth import NOWHERE
 
 
 def test_a_check_is_the_clients_request_without_what_is_ours() -> None:
@@ -29,7 +30,7 @@ def test_a_check_is_the_clients_request_without_what_is_ours() -> None:
         ],
     )
     assert (check.program, check.route, check.request_id) == ("n/p@1", "table/0", "id-1")
-    request = check.request(b"cake")
+    request = check.request(b"cake", NOWHERE)
     assert (request.method, request.path, request.body) == ("PUT", "/a%2Fb?x=%20", b"cake")
     assert request.headers == {"x-request-id": "id-1", "api-key": "k", "x-a": "1,2", "cookie": "a=1; b=2"}
 
@@ -53,7 +54,7 @@ def test_of_two_program_headers_neither_is_believed() -> None:
 
 def test_neither_a_check_nor_its_request_shows_a_credential() -> None:
     check = parse_check("GET", "/check/canary", "canary", [("api-key", "canary")])
-    assert "canary" not in f"{check!r}{check}{check.request(b'canary')!r}"
+    assert "canary" not in f"{check!r}{check}{check.request(b'canary', NOWHERE)!r}"
 
 
 def test_an_approval_sets_removes_and_names_the_consumer() -> None:

@@ -29,7 +29,7 @@ from apostille.base.secrets import SecretText
 from apostille.model.auth import HeaderUse, Key, KeyRing, Program, Step
 from apostille.model.destination import Endpoint
 from apostille.steps import STEPS
-from apostille.steps.api_key import ApiKeyConfig, MetadataHeader
+from apostille.steps.api_key.spec import ApiKeyConfig, MetadataHeader
 from apostille.steps.pass_through_spec import PassThroughConfig
 
 KEY = "canary-key"

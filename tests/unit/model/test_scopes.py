@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import pytest
-from apostille.model.scopes import Asked, Dimension, Scopes, first_miss
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apostille.model.scopes import Asked, Dimension, Scopes, first_miss
+
 ASKED = Asked(
-    method="GET", host="api.example.com", path="/orders/7", labels={"team": "a", "tier": "1"}, destination="shop"
+    method="GET",
+    host="api.example.com",
+    path="/orders/7",
+    labels={"team": "a", "tier": "1"},
+    destinations=("apps/shop",),
 )
 
 
@@ -32,8 +37,8 @@ def test_no_scopes_allow_everything() -> None:
         (Scopes(paths=("/order",)), Dimension.PATH),
         (Scopes(labels={"team": "a"}), None),
         (Scopes(labels={"team": "a", "tier": "2"}), Dimension.ROUTE),
-        (Scopes(destinations=("shop",)), None),
-        (Scopes(destinations=("bank",)), Dimension.DESTINATION),
+        (Scopes(destinations=("apps/shop",)), None),
+        (Scopes(destinations=("apps/bank",)), Dimension.DESTINATION),
         (Scopes(methods=("POST",), hosts=("elsewhere",)), Dimension.METHOD),
     ],
 )
@@ -48,7 +53,7 @@ def test_a_host_is_compared_without_case_and_port() -> None:
 
 
 def test_a_request_for_no_named_destination_does_not_fit_a_list_of_them() -> None:
-    assert first_miss(Scopes(destinations=("shop",)), ask("/")) is Dimension.DESTINATION
+    assert first_miss(Scopes(destinations=("apps/shop",)), ask("/")) is Dimension.DESTINATION
 
 
 @pytest.mark.parametrize("path", ["/a", "/a/", "/a/b", "/a//b", "/a/b%2Fc", "/a/..b", "/a/b..", "/a/%41"])

@@ -24,7 +24,9 @@ from apostille.sdk import (
     SecretView,
     StepTools,
 )
-from apostille.steps.api_key import KIND, SECRET_TYPE, ApiKeyConfig, ApiKeySpec, MetadataHeader
+from apostille.steps.api_key import KIND
+from apostille.steps.api_key.secret_keys import SECRET_TYPE
+from apostille.steps.api_key.spec import ApiKeyConfig, ApiKeySpec, MetadataHeader
 
 # The fixture class stands in conftest.py, which cannot be imported.
 Scope = Any
@@ -163,7 +165,6 @@ class TestCompile:
     @pytest.mark.parametrize(
         ("spec", "at", "reason"),
         [
-            ({}, (), Reason.NOT_BUILT),
             ({"k8sSecretApikeyStorage": {}}, ("k8sSecretApikeyStorage",), Reason.MISSING_FIELD),
             ({"aerospikeApikeyStorage": {"hostname": "h"}}, ("aerospikeApikeyStorage",), Reason.NOT_BUILT),
             ({**BY_LABEL, "digest": {"algorithm": "SHA256"}}, ("digest",), Reason.NOT_BUILT),
@@ -172,6 +173,9 @@ class TestCompile:
             ({**BY_LABEL, "headerName": "api key"}, ("headerName",), Reason.INVALID_VALUE),
             ({**BY_LABEL, "headerName": ":path"}, ("headerName",), Reason.INVALID_VALUE),
             ({**BY_LABEL, "headerName": ""}, ("headerName",), Reason.INVALID_VALUE),
+            ({"keySources": {"queryParameter": "a b"}}, ("keySources", "queryParameter"), Reason.INVALID_VALUE),
+            ({"keySources": {"cookie": ""}}, ("keySources", "cookie"), Reason.INVALID_VALUE),
+            ({"headerName": "Cookie", "keySources": {"cookie": "k"}}, ("keySources", "cookie"), Reason.CONFLICT),
             (
                 {**BY_LABEL, "headersFromMetadataEntry": {"host": {"name": "a"}}},
                 ("headersFromMetadataEntry", "host"),
@@ -225,7 +229,7 @@ class TestCheck:
         )
 
     @pytest.mark.parametrize(
-        "shown", ["wrong", "", "KEY-1", "key-1,key-1", " key-1", hashlib.sha256(b"key-1").hexdigest()]
+        "shown", ["wrong", "", "KEY-1", "key-1,", "key-", " key-1", hashlib.sha256(b"key-1").hexdigest()]
     )
     async def test_any_other_key_gets_the_answer_of_a_missing_one(
         self, scope: Scope, tools: StepTools, shown: str

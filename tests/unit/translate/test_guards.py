@@ -75,9 +75,8 @@ def test_a_policy_that_covers_nothing_is_told(translated: Translated) -> None:
 
 
 def test_everything_wrong_with_a_chain_is_told_at_once(translated: Translated) -> None:
-    config = (
-        "{server: {name: gone}, glooAuth: {booleanExpr: a, configs: [{nonsense: {}}, {oauth2: {}}, {apiKeyAuth: {}}]}}"
-    )
+    steps = "[{nonsense: {}}, {oauth2: {}}, {apiKeyAuth: {hmac: {}}}]"
+    config = f"{{server: {{name: gone}}, glooAuth: {{booleanExpr: a, configs: {steps}}}}}"
     translation = translated(GATEWAY, guard("p", "a", config), guarded("a"))
     assert [reason for reason, _ in told(translation, "p")] == [
         Reason.REFERENCE_NOT_FOUND,

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from envoy.config.route.v3.route_components_pb2 import FilterConfig
 from envoy.extensions.filters.http.api_key_auth.v3.api_key_auth_pb2 import ApiKeyAuth
 
 from apostille.base.secrets import SecretText
 from apostille.model.lane import KEY_SLOTS, EnvoyKey, EnvoyKeys
-from apostille.xds.key_slots import emit_key_slots, emit_rings, emit_slot_switch, slot_name
+from apostille.xds.key_slots import emit_key_slots, emit_rings, slot_name
 
 RING = EnvoyKeys(
     id="apps/keys/0",
@@ -45,11 +44,3 @@ def test_a_ring_knows_its_keys_takes_the_key_off_and_says_who_it_was() -> None:
     assert [(each.key, each.client) for each in found.credentials] == [("demo,key", "demo"), ("k", "other")]
     assert [source.header for source in found.key_sources] == ["api-key"]
     assert (found.forwarding.header, found.forwarding.hide_credentials) == ("x-apostille-consumer", True)
-
-
-def test_the_switch_of_a_route_says_nothing_but_on() -> None:
-    """The filter's own settings for a route would replace `forwarding`: the key would go on to the upstream."""
-    switch = FilterConfig()
-    assert emit_slot_switch().Unpack(switch)
-    assert (switch.disabled, switch.is_optional, switch.HasField("config")) == (False, False, True)
-    assert switch.config.type_url == ""

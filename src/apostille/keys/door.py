@@ -1,0 +1,115 @@
+"""Who may pass with a key of the store: found, verified, and held against what it is good for. It must not know HTTP.
+
+A key that is known is let in from memory. A wrong secret costs one look into the store, as an unknown id does: so the
+time of a refusal tells nobody which ids exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Protocol
+
+from apostille.base.clock import Clock
+from apostille.base.secrets import SecretText
+from apostille.keys.cache import KeyCache
+from apostille.keys.errors import DamagedRecord, PepperMissing, StoreUnavailable
+from apostille.keys.format import KeyParts, parse_key
+from apostille.keys.limiter import Limited, Limiter, subject_of
+from apostille.keys.outcome import Holder, Refusal, Why
+from apostille.keys.record import KeyRecord, Pepper, Verdict, verify, verify_unknown
+from apostille.model.scopes import Asked, Dimension, first_miss
+
+# Of no key: what is looked up when the id in question is in memory already.
+_NOBODY = "0" * 12
+
+
+class ReadsPepper(Protocol):
+    def read(self) -> Pepper:
+        """Raises PepperMissing where there is none yet."""
+        ...
+
+
+_NO_KEY = Refusal(why=Why.UNKNOWN, cause="not in the form of a key")
+
+
+class KeyDoor:
+    """One event loop owns it."""
+
+    def __init__(
+        self,
+        *,
+        cache: KeyCache,
+        pepper: ReadsPepper,
+        limiter: Limiter,
+        used: Callable[[str, datetime], None],
+        clock: Clock,
+    ) -> None:
+        """`used` is told of each key that was let in."""
+        self._cache, self._pepper, self._limiter, self._used, self._clock = cache, pepper, limiter, used, clock
+
+    async def open(self, shown: str, asked: Asked, labels: Mapping[str, str], /) -> Holder | Refusal:
+        """See `auth.contract.StoredKeys`. Raises nothing."""
+        parts = parse_key(shown)
+        if parts is None:
+            return _NO_KEY
+        try:
+            record = await self._verified(parts)
+        except StoreUnavailable as error:
+            return Refusal(why=Why.UNAVAILABLE, cause=error.cause)
+        except DamagedRecord as error:
+            return Refusal(why=Why.UNAVAILABLE, cause=f"its record is damaged: {error.what}", key=parts.shown)
+        except PepperMissing:
+            return Refusal(why=Why.UNAVAILABLE, cause="no pepper")
+        if isinstance(record, Refusal):
+            return record
+        holder = Holder(consumer=record.consumer, key=record.shown, traits=record.metadata)
+        if any(record.labels.get(label) != value for label, value in labels.items()):
+            return _refusal(holder, Why.UNKNOWN, "without the labels that are asked for")
+        miss = first_miss(record.scopes, asked)
+        if miss is not None:
+            return _refusal(holder, Why.NOT_FOR, f"not for this {miss.value}", dimension=miss)
+        if record.limits.rate is not None or record.limits.quotas:
+            subject = subject_of(record.id, record.consumer, record.limits)
+            taken = self._limiter.take_now(subject, record.limits) or await self._limiter.take(subject, record.limits)
+            if isinstance(taken, Limited):
+                return _refusal(holder, Why.LIMITED, "too often", headers=taken.headers)
+        self._used(record.id, self._clock.now())
+        return holder
+
+    async def _verified(self, parts: KeyParts) -> KeyRecord | Refusal:
+        """Raises StoreUnavailable, DamagedRecord and PepperMissing."""
+        pepper = self._pepper.read()
+        record = self._cache.peek(parts.id)
+        remembered = record is not None
+        if record is None:
+            record = await self._cache.get(parts.id)
+        verdict = self._verdict(record, parts.key, pepper)
+        if record is not None and verdict is Verdict.ACCEPTED:
+            return record
+        if verdict is Verdict.WRONG_SECRET:
+            if remembered:
+                await self._cache.get(_NOBODY)
+            return Refusal(why=Why.UNKNOWN, cause=verdict.value)
+        return Refusal(
+            why=Why.UNKNOWN,
+            cause=verdict.value,
+            consumer=None if record is None else record.consumer,
+            key=parts.shown,
+        )
+
+    def _verdict(self, record: KeyRecord | None, key: SecretText, pepper: Pepper) -> Verdict:
+        if record is None:
+            return verify_unknown(key, pepper)
+        return verify(record, key, pepper, self._clock.now())
+
+
+def _refusal(
+    holder: Holder,
+    why: Why,
+    cause: str,
+    *,
+    dimension: Dimension | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
+) -> Refusal:
+    return Refusal(why=why, cause=cause, consumer=holder.consumer, key=holder.key, dimension=dimension, headers=headers)
