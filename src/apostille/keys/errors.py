@@ -13,8 +13,8 @@ class StoreUnavailable(KeysError):
     After a change that was asked for, it is unknown whether it was made: look before asking again.
     """
 
-    def __init__(self, cause: str) -> None:
-        super().__init__(f"the key store cannot be used ({cause})")
+    def __init__(self, cause: str, text: str | None = None) -> None:
+        super().__init__(text or f"the key store cannot be used ({cause})")
         self.cause = cause
 
 
@@ -57,3 +57,14 @@ class KeyNotActive(KeysError):
 
 class PepperMissing(KeysError):
     """There is no pepper, or none that may be used. The text says where it should be and nothing of what is there."""
+
+
+class OtherPepper(StoreUnavailable):
+    """The keys of the store were made with another pepper than ours: every one of them would be refused as wrong."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another pepper",
+            "the keys of the store were made with another pepper than this process has; give it theirs, with "
+            "APOSTILLE_KEYS_PEPPER_FILE or as keys.pepper in the state folder, from a backup if need be",
+        )

@@ -5,6 +5,7 @@
     apo:k:<id>          one record, see `codec`
     apo:u:<2 letters>   when keys whose ids begin so were last used: the rest of the id → seconds. Small hashes are
                         packed by the store: about 20 bytes a key.
+    apo:pepper          which pepper the keys were made with, see `fingerprint`
     apo:version         rises by one with every change
     apo:changes         the channel on which changes are told, see `changes`
 
@@ -26,9 +27,11 @@ from apostille.keys.changes import CHANNEL, INTERVAL, VERSION, Event, ask_versio
 from apostille.keys.codec import decode_record, encode_record
 from apostille.keys.connection import CONNECTIONS, LIMIT, StoreConnection
 from apostille.keys.errors import DamagedRecord, KeyChanged, KeyExists, KeyNotActive, KeyNotFound
+from apostille.keys.fingerprint import PepperCheck, claim, read_fingerprint
 from apostille.keys.format import ID_LENGTH, is_id
 from apostille.keys.record import KeyRecord, State
 from apostille.keys.scripts import CHANGE, DELETE, LOAD, TOUCH
+from apostille.keys.settings import PepperSource
 
 # How many keys go into one command: the store serves nobody else meanwhile.
 BATCH = 500
@@ -193,6 +196,18 @@ class KeyStore:
         for some in _batches((each, at) for each, at in used.items() if is_id(each)):
             names = [name for each, _ in some for name in (self._record(each), self._uses(each))]
             await self._connection.run(TOUCH, names, [int(at.timestamp()) for _, at in some])
+
+    def pepper_check(self, source: PepperSource) -> PepperCheck:
+        """Whether the keys here were made with this pepper."""
+        return PepperCheck(self._connection, source)
+
+    async def fingerprint(self) -> bytes | None:
+        """Which pepper the keys were made with; None while nobody has said so."""
+        return await read_fingerprint(self._connection)
+
+    async def claim(self, fingerprint: bytes) -> bytes:
+        """Say which pepper the keys are made with, unless it has been said. Gives what has been said."""
+        return await claim(self._connection, fingerprint)
 
     def follow(self, *, interval: float = INTERVAL) -> AsyncIterator[Event]:
         """The changes from now on; see `changes.follow`."""

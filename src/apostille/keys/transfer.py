@@ -2,16 +2,18 @@
 
 ::
 
-    apostille-keys 1
+    apostille-keys 2 <fingerprint of the pepper, - for none>
     <id> <record, see codec>
     …
     end <number of keys>
 
-The keys of an export work where the pepper is the same. The last line tells a whole export from one that was cut off.
+The keys of an export work where the pepper is the same: another store refuses them. The last line tells a whole export
+from one that was cut off.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
@@ -21,7 +23,8 @@ from apostille.keys.format import ID_LENGTH
 from apostille.keys.record import KeyRecord
 from apostille.keys.store import BATCH, KeyStore
 
-_HEAD = b"apostille-keys 1"
+_HEAD = re.compile(rb"apostille-keys 2 ([0-9a-f]{64}|-)")
+_NO_PEPPER = b"-"
 _END = b"end "
 _MOST_NAMED = 100
 
@@ -52,7 +55,7 @@ async def export_lines(store: KeyStore, damaged: Callable[[DamagedRecord], None]
 
     Raises StoreUnavailable: what was written until then has no last line.
     """
-    yield _HEAD
+    yield b"apostille-keys 2 " + (await store.fingerprint() or _NO_PEPPER)
     seen: set[str] = set()
     async for record in store.export():
         if isinstance(record, DamagedRecord):
@@ -66,6 +69,7 @@ async def export_lines(store: KeyStore, damaged: Callable[[DamagedRecord], None]
 async def import_lines(store: KeyStore, lines: AsyncIterable[bytes]) -> Imported:
     """Create the keys of an export; those that are there already are left alone.
 
+    A store without keys takes over the fingerprint of their pepper, unless our own was claimed there before.
     Raises BrokenExport, and StoreUnavailable: importing the same lines again goes on from there.
     """
     report = Imported(created=0, same=0, different=0, named=())
@@ -75,8 +79,7 @@ async def import_lines(store: KeyStore, lines: AsyncIterable[bytes]) -> Imported
         number += 1
         text = line.rstrip(b"\r\n")
         if number == 1:
-            if text != _HEAD:
-                raise BrokenExport(number, f"it should be {_HEAD.decode()!r}")
+            await _agree(store, text)
         elif ended:
             raise BrokenExport(number, "there is something after the end")
         elif text.startswith(_END):
@@ -93,6 +96,18 @@ async def import_lines(store: KeyStore, lines: AsyncIterable[bytes]) -> Imported
     if not ended:
         raise BrokenExport(number + 1, f"the export ends here, after {count} keys, without its last line")
     return report
+
+
+async def _agree(store: KeyStore, head: bytes) -> None:
+    match = _HEAD.fullmatch(head)
+    if match is None:
+        raise BrokenExport(1, "it should be 'apostille-keys 2' and the fingerprint of a pepper")
+    if match[1] != _NO_PEPPER and await store.claim(match[1]) != match[1]:
+        raise BrokenExport(
+            1,
+            "its keys were made with another pepper than those of this store, and would not work here; give the "
+            "gateway the pepper of the exported store (keys.pepper in its state folder) and an empty store",
+        )
 
 
 def _read(number: int, text: bytes) -> KeyRecord:

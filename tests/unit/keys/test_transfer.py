@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from apostille.keys.errors import DamagedRecord
+from apostille.keys.errors import DamagedRecord, OtherPepper
+from apostille.keys.fingerprint import fingerprint
+from apostille.keys.record import Pepper
+from apostille.keys.settings import PepperSource
 from apostille.keys.store import BATCH
 from apostille.keys.transfer import BrokenExport, export_lines, import_lines
 from tests.unit.credentials.stand_ins import START
-from tests.unit.keys.valkey import Server, make_record, server_in
+from tests.unit.keys.valkey import PEPPER, Server, make_record, server_in
 
 
 async def lines(texts: Sequence[bytes]) -> AsyncIterator[bytes]:
@@ -61,7 +64,7 @@ async def test_keys_that_are_there_and_different_are_left_alone_and_named(server
 
 
 async def test_an_empty_store_has_an_export(server: Server) -> None:
-    assert await exported(server) == [b"apostille-keys 1", b"end 0"]
+    assert await exported(server) == [b"apostille-keys 2 -", b"end 0"]
 
 
 async def test_damaged_records_are_left_out_and_told(server: Server) -> None:
@@ -81,6 +84,7 @@ async def test_damaged_records_are_left_out_and_told(server: Server) -> None:
     [
         (lambda whole: [], "without its last line"),
         (lambda whole: whole[1:], "line 1 "),
+        (lambda whole: [b"apostille-keys 1", *whole[1:]], "line 1 .*fingerprint"),
         (lambda whole: whole[:-1], "without its last line"),
         (lambda whole: [whole[0], *whole[2:]], "some are missing"),
         (lambda whole: [*whole, whole[1]], "after the end"),
@@ -96,3 +100,30 @@ async def test_what_is_no_whole_export_is_refused_with_its_line(server: Server, 
         whole = await exported(server)
         with pytest.raises(BrokenExport, match=text):
             await import_lines(store, lines(change(whole)))  # type: ignore[operator]
+
+
+async def test_an_export_is_for_stores_with_the_same_pepper(server: Server, socket_dir: Path) -> None:
+    async with server.opened() as store:
+        await store.pepper_check(PepperSource(PEPPER)).claim()
+        await store.put(make_record())
+    written = await exported(server)
+    assert written[0] == b"apostille-keys 2 " + fingerprint(PEPPER)
+    other = server_in(socket_dir / "other")
+    other.start()
+    try:
+        async with other.opened() as store:
+            await store.pepper_check(PepperSource(Pepper(bytes(32)))).claim()
+            with pytest.raises(BrokenExport, match=r"line 1 .*another pepper.*keys\.pepper"):
+                await import_lines(store, lines(written))
+            assert await store.version() == 0
+    finally:
+        other.kill()
+
+
+async def test_a_store_without_keys_takes_over_the_pepper_of_an_export(server: Server) -> None:
+    theirs = fingerprint(Pepper(bytes(32)))
+    async with server.opened() as store:
+        await import_lines(store, lines([b"apostille-keys 2 " + theirs, b"end 0"]))
+        assert await store.fingerprint() == theirs
+        with pytest.raises(OtherPepper):
+            await store.pepper_check(PepperSource(PEPPER)).confirm()
