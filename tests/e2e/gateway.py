@@ -109,7 +109,7 @@ class Run:
         return str(self._ready["admin"])
 
     def pid(self, child: str) -> int:
-        """The process that ``control-plane``, ``auth-0`` or ``envoy`` runs as now."""
+        """The process that ``control-plane``, ``auth-0``, ``envoy`` or ``keys`` runs as now."""
         started = [line for line in self.err.all if line.get("event") == "process.started" and line["name"] == child]
         return int(started[-1]["pid"])
 

@@ -6,7 +6,7 @@ import asyncio
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,12 +161,19 @@ async def until(holds: Callable[[], Awaitable[bool]], *, within: float = 10.0) -
 
 @asynccontextmanager
 async def stage(
-    folder: Path, *, workers: int = 1, state: Path | None = None, options: tuple[str, ...] = ()
+    folder: Path,
+    *,
+    workers: int = 1,
+    state: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    options: tuple[str, ...] = (),
 ) -> AsyncIterator[Stage]:
     """A running gateway with its manifests in ``folder/manifests``."""
     async with AsyncExitStack() as stack:
         echo = await stack.enter_async_context(Upstream())
         other = await stack.enter_async_context(Upstream())
         manifests = write_site(folder / "manifests", echo=echo.port, other=other.port)
-        run = await stack.enter_async_context(gateway(manifests, workers=workers, state=state, options=options))
+        run = await stack.enter_async_context(
+            gateway(manifests, workers=workers, state=state, env=env, options=options)
+        )
         yield Stage(run=run, manifests=manifests, echo=echo, other=other)

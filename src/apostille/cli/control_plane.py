@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +57,8 @@ async def _run(options: PlaneOptions, sockets: Path, admin_port: int) -> None:
     from apostille.base.collector import relax_collector
     from apostille.cli.signals import stop_on_signals
     from apostille.control.app import run_plane
+    from apostille.control.key_status import StoreStatus
+    from apostille.keys.settings import parse_key_settings
     from apostille.observe.logs import start_logs
     from apostille.observe.scrape import fetch_credentials, scrape_gateway
     from apostille.proxy.admin import EnvoyAdmin
@@ -66,7 +70,11 @@ async def _run(options: PlaneOptions, sockets: Path, admin_port: int) -> None:
     admin = open_admin_port(admin_port)
     address = f"http://127.0.0.1:{admin.getsockname()[1]}"
     envoy = EnvoyAdmin(sockets / "envoy.sock", clock=SystemClock())
-    async with run_plane(options, clock=SystemClock(), log=structlog.get_logger(), registry=registry) as plane:
+    store = StoreStatus(parse_key_settings(os.environ), state=options.state, sockets=sockets, clock=SystemClock())
+    async with (
+        aclosing(store),
+        run_plane(options, clock=SystemClock(), log=structlog.get_logger(), registry=registry) as plane,
+    ):
 
         async def readiness() -> Mapping[str, object]:
             # Envoy itself says no first when the gateway is about to stop: it has been told to let its clients go.
@@ -74,7 +82,11 @@ async def _run(options: PlaneOptions, sockets: Path, admin_port: int) -> None:
             return {**view, "ready": view["ready"] and await envoy.ready(), "admin": address}
 
         async def status() -> Mapping[str, object]:
-            return {**plane.status(), "credentials": await fetch_credentials(sockets, options.workers)}
+            return {
+                **plane.status(),
+                "credentials": await fetch_credentials(sockets, options.workers),
+                "keys": await store.describe(),
+            }
 
         views = AdminViews(
             readiness=readiness,

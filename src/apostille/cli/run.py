@@ -66,6 +66,7 @@ async def _run(options: GatewayOptions, state: Path) -> None:
 
     from apostille.base.clock import SystemClock
     from apostille.cli.signals import stop_on_signals
+    from apostille.control.children import ChildAbandoned, ChildMended, ChildWarned
     from apostille.control.gateway import LocalGateway
     from apostille.control.state_folder import hold_state_folder
     from apostille.observe.logs import start_logs
@@ -76,7 +77,13 @@ async def _run(options: GatewayOptions, state: Path) -> None:
     def report(event: ChildEvent) -> None:
         facts = {name: getattr(event, name) for name in event.__slots__}
         name = "process." + type(event).__name__.removeprefix("Child").lower()
-        log.info(name, **facts)
+        match event:
+            case ChildAbandoned():
+                log.error(name, **facts)
+            case ChildMended() | ChildWarned():
+                log.warning(name, **facts)
+            case _:
+                log.info(name, **facts)
 
     with hold_state_folder(state) as folder:
         gateway = LocalGateway(options, folder, clock=SystemClock(), report=report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from asyncio.subprocess import Process
 from collections import deque
@@ -17,6 +18,7 @@ from apostille.base.errors import ChildError, StartError
 from apostille.proxy.spawn import kill_session, signal_process, spawn
 
 _POLL_SECONDS = 0.02
+_LAST_WORDS_SECONDS = 1.0
 
 Probe = Callable[[], Awaitable[bool]]
 
@@ -63,6 +65,10 @@ class ChildSpec:
     one the child is ready once it runs. `drain`: called before SIGTERM, has a limit of its own. `stop_seconds`: from
     SIGTERM to SIGKILL. `fatal_exits`: exit codes that, before the child was ever ready, mean that starting it again
     will not help. `stdout`, `stderr`: file descriptors, None is our own.
+
+    `prepare`: done before each start; what it says, if anything, is reported, and StartError ends the supervision.
+    `hear`: is given every line that the child writes, whichever way; `stdout` and `stderr` do not count then.
+    `hopeless`: asked when the child has ended by itself: why starting it again will not help, or None.
     """
 
     name: str
@@ -77,6 +83,17 @@ class ChildSpec:
     restart: RestartPolicy = RestartPolicy()
     stdout: int | None = None
     stderr: int | None = None
+    prepare: Callable[[], Awaitable[str | None]] | None = None
+    hear: Callable[[str], None] | None = None
+    hopeless: Callable[[], str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildMended:
+    """Before a start something was put right that an earlier life of the child had left."""
+
+    name: str
+    words: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +129,24 @@ class ChildEnded:
     restart_in: float | None
 
 
-ChildEvent = ChildStarted | ChildReady | ChildHangs | ChildEnded
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildWarned:
+    """It said something that its owner should read."""
+
+    name: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildAbandoned:
+    """A child that the others can do without stays away; they go on. `retry_in`: seconds, None when nobody will."""
+
+    name: str
+    why: str
+    retry_in: float | None
+
+
+ChildEvent = ChildMended | ChildStarted | ChildReady | ChildHangs | ChildEnded | ChildWarned | ChildAbandoned
 Report = Callable[[ChildEvent], None]
 
 
@@ -177,6 +211,8 @@ class Child:
         """Keep it running until `stop`. Raises StartError when it cannot be started, ChildError in a crash loop."""
         failures = 0
         while not self._stop.is_set():
+            if self.spec.prepare is not None and (words := await self.spec.prepare()) is not None:
+                self._report(ChildMended(name=self.spec.name, words=words))
             started = self._clock.monotonic()
             code, pid = await self._live(started)
             if self._stop.is_set():
@@ -200,6 +236,8 @@ class Child:
         spec, policy = self.spec, self.spec.restart
         if not self._was_ready.is_set() and code in spec.fatal_exits:
             raise StartError(f"{spec.name} could not start ({describe_exit(code)}); its own words are above")
+        if spec.hopeless is not None and (why := spec.hopeless()) is not None:
+            raise StartError(why)
         self._ends.append(now)
         while self._ends[0] < now - policy.window:
             self._ends.popleft()
@@ -212,7 +250,10 @@ class Child:
     async def _live(self, started: float) -> tuple[int, int]:
         """One life: start, ready, watch, and either it ends or it is stopped. The exit code and the process id."""
         spec = self.spec
-        process = await spawn(spec.argv, env=spec.env, stdout=spec.stdout, stderr=spec.stderr)
+        if spec.hear is None:
+            process, hearing = await spawn(spec.argv, env=spec.env, stdout=spec.stdout, stderr=spec.stderr), None
+        else:
+            process, hearing = await _spawn_heard(spec, spec.hear)
         self._process = process
         self._report(ChildStarted(name=spec.name, pid=process.pid))
         ended = asyncio.ensure_future(process.wait())
@@ -234,6 +275,10 @@ class Child:
             # itself (workers of its own) would hold its sockets against its successor.
             kill_session(process)
             await asyncio.gather(ended, stop, care, return_exceptions=True)
+            if hearing is not None:
+                # Its last words may tell why it ended. Nobody is left who could write more.
+                await asyncio.wait({hearing}, timeout=_LAST_WORDS_SECONDS)
+                hearing.cancel()
         return code, process.pid
 
     async def _care(self, process: Process, started: float) -> None:
@@ -277,6 +322,39 @@ class Child:
         await asyncio.wait({ended}, timeout=self.spec.stop_seconds)
         if not ended.done():
             kill_session(process)
+
+
+async def _spawn_heard(spec: ChildSpec, hear: Callable[[str], None]) -> tuple[Process, asyncio.Task[None]]:
+    # A pipe of our own: the end of a process with one of asyncio's is told when nobody holds it any more.
+    ours, theirs = os.pipe()
+    reading = os.fdopen(ours, "rb", buffering=0)
+    try:
+        process = await spawn(spec.argv, env=spec.env, stdout=theirs, stderr=theirs)
+    except BaseException:
+        reading.close()
+        raise
+    finally:
+        os.close(theirs)
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), reading
+    )
+    return process, asyncio.create_task(_hear(reader, transport, hear), name=f"words of {spec.name}")
+
+
+async def _hear(reader: asyncio.StreamReader, transport: asyncio.BaseTransport, hear: Callable[[str], None]) -> None:
+    try:
+        while True:
+            try:
+                line = await reader.readline()
+            except ValueError:
+                # Longer than the reader takes: what is worth hearing is short.
+                continue
+            if not line:
+                return
+            hear(line.decode("utf-8", "replace").rstrip())
+    finally:
+        transport.close()
 
 
 async def _watch(watch: Watch) -> None:

@@ -1,8 +1,10 @@
-"""A whole gateway on one machine: the control plane, the auth workers and Envoy as supervised child processes."""
+"""A whole gateway on one machine: the control plane, the auth workers, Envoy and the embedded key store as child
+processes, supervised."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import re
@@ -16,9 +18,12 @@ import aiohttp
 from apostille.base.clock import Clock
 from apostille.base.errors import StartError
 from apostille.control.children import ChildEvent, ChildSpec, Watch
+from apostille.control.key_child import KeyChild
+from apostille.control.key_folder import pass_on_settings
 from apostille.control.probe import answers
 from apostille.control.state_folder import StateFolder
 from apostille.control.supervisor import Supervisor
+from apostille.keys.settings import URL
 from apostille.model.lane import Lanes
 from apostille.proxy.admin import EnvoyAdmin
 from apostille.proxy.binary import find_envoy
@@ -30,6 +35,7 @@ _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "
 
 _READY_SECONDS = 30.0
 _POLL_SECONDS = 0.02
+_STORE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +74,9 @@ class LocalGateway:
     def __init__(
         self, options: GatewayOptions, folder: StateFolder, *, clock: Clock, report: Callable[[ChildEvent], None]
     ) -> None:
-        """`folder` is held by the caller for as long as this gateway lives. Raises StartError without an Envoy."""
+        """`folder` is held by the caller for as long as this gateway lives. Raises StartError without an Envoy, or with
+        settings of a key store that cannot be used.
+        """
         self._options = options
         self._folder = folder
         self._clock = clock
@@ -76,19 +84,31 @@ class LocalGateway:
         self._xds = folder.socket("xds.sock")
         self._workers = [folder.socket(f"auth-{index}.sock") for index in range(options.workers)]
         self._admin = EnvoyAdmin(folder.socket("envoy.sock"), clock=clock)
+        self._store = pass_on_settings(options.environment, state=folder.path, sockets=folder.sockets)
+        self._keys: KeyChild | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._report = report
         self._supervisor = Supervisor(
             # The auth workers wait for their programs, so they may start along with the control plane.
             [[self._control_plane(), *self._auth_workers()], [self._envoy()]],
             clock=clock,
             chance=random.random,
-            report=report,
+            report=self._see,
         )
+        if not options.environment.get(URL):
+            self._keys = KeyChild(folder, self._supervisor, env=self._env(), report=report)
 
     async def start(self) -> Opened | None:
         """Until it serves. None when it was told to stop meanwhile. Raises StartError or ChildError."""
+        if self._keys is not None:
+            self._keeping = asyncio.create_task(self._keys.run(), name="keys")
         if not await self._supervisor.start():
             return None
         readiness = await self._wait_ready()
+        if self._keys is not None:
+            # Whoever is told that we serve may have a key. A store that takes longer does not keep the others waiting.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._keys.settled.wait(), _STORE_SECONDS)
         return Opened(listeners=await self._admin.listener_ports(), admin=str(readiness["admin"]))
 
     async def wait(self) -> None:
@@ -97,13 +117,21 @@ class LocalGateway:
 
     async def stop(self) -> None:
         await self._supervisor.stop()
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
 
     def kill(self) -> None:
         self._supervisor.kill()
 
     def pid(self, name: str) -> int | None:
-        """The process of the child ``control-plane``, ``auth-N`` or ``envoy``."""
+        """The process of the child ``control-plane``, ``auth-N``, ``envoy`` or ``keys``."""
         return next((child.pid for child in self._supervisor.children if child.spec.name == name), None)
+
+    def _see(self, event: ChildEvent) -> None:
+        if self._keys is not None:
+            self._keys.see(event)
+        self._report(event)
 
     async def _readiness(self) -> Mapping[str, object]:
         timeout = aiohttp.ClientTimeout(total=2)
@@ -133,8 +161,8 @@ class LocalGateway:
         # -P: a folder named like one of our packages must not be taken for it.
         return (sys.executable, "-P", "-m", "apostille", *arguments)
 
-    def _env(self, *, credentials: bool = False) -> dict[str, str]:
-        """`credentials`: the child may read what AWS's own tools read."""
+    def _env(self, *, credentials: bool = False, keys: bool = False) -> dict[str, str]:
+        """`credentials`: the child may read what AWS's own tools read. `keys`: it may use the key store."""
         own = self._options.environment
         passed = {
             name: value
@@ -142,7 +170,12 @@ class LocalGateway:
             if name in _PASSED_ON or (credentials and (name == "HOME" or name.startswith("AWS_")))
         }
         # The control plane starts Envoy to judge configurations, and gRPC would remark on each such fork.
-        return {**passed, "GRPC_ENABLE_FORK_SUPPORT": "false", "GRPC_VERBOSITY": "ERROR"}
+        return {
+            **passed,
+            **(self._store if keys else {}),
+            "GRPC_ENABLE_FORK_SUPPORT": "false",
+            "GRPC_VERBOSITY": "ERROR",
+        }
 
     def _control_plane(self) -> ChildSpec:
         options = self._options
@@ -162,7 +195,7 @@ class LocalGateway:
                 *([f"--envoy={options.envoy}"] if options.envoy else []),
                 *ports,
             ),
-            env=self._env(),
+            env=self._env(keys=True),
             ready=lambda: answers(self._control, "/healthz"),
             watch=Watch(probe=lambda: answers(self._control, "/healthz"), limit=2.0),
             fatal_exits=frozenset({1, 2}),
@@ -174,7 +207,7 @@ class LocalGateway:
             return ChildSpec(
                 name=f"auth-{index}",
                 argv=self._command("auth", f"--name=auth-{index}", f"--socket={socket}", f"--xds-socket={self._xds}"),
-                env=self._env(credentials=True),
+                env=self._env(credentials=True, keys=True),
                 ready=lambda: answers(socket, "/healthz"),
                 watch=Watch(probe=lambda: answers(socket, "/healthz")),
                 fatal_exits=frozenset({2}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from apostille.base.clock import Clock
 from apostille.control.children import Child, ChildSpec, Report
@@ -33,13 +34,15 @@ class Supervisor:
         report: Report,
     ) -> None:
         """`chance` gives numbers between 0 and 1, for the jitter of restarts; `report` is told of everything."""
-        self._stages = [[Child(spec, clock=clock, chance=chance, report=report) for spec in stage] for stage in stages]
+        self._child = partial(Child, clock=clock, chance=chance, report=report)
+        self._stages = [[self._child(spec) for spec in stage] for stage in stages]
         self._runs: dict[Child, asyncio.Task[None]] = {}
+        self._beside: dict[Child, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
 
     @property
     def children(self) -> tuple[Child, ...]:
-        return tuple(child for stage in self._stages for child in stage)
+        return (*(child for stage in self._stages for child in stage), *self._beside)
 
     async def start(self) -> bool:
         """Start the stages in order. True when all are ready, False when `stop` or `kill` was called meanwhile.
@@ -64,14 +67,34 @@ class Supervisor:
         """Until `stop` or `kill` is called. Raises ChildError when a child keeps dying; call `stop` then."""
         await self._unless_one_fails(asyncio.Event().wait())
 
+    async def run_beside(self, spec: ChildSpec) -> None:
+        """Keep one more child running, one that the others can do without, until `stop`, which ends it last.
+
+        Raises StartError or ChildError when it cannot be kept running; nothing else ends by that.
+        """
+        if self._stopping.is_set():
+            return
+        child = self._child(spec)
+        run = self._beside[child] = asyncio.create_task(child.run(), name=f"child {spec.name}")
+        try:
+            await run
+        finally:
+            del self._beside[child]
+
     async def stop(self) -> None:
-        """Drain and stop everything, the last stage first. Calling it twice waits for the same end."""
+        """Drain and stop everything: the last stage first, who runs beside the stages last.
+
+        Calling it twice waits for the same end.
+        """
         self._stopping.set()
         for stage in reversed(self._stages):
             runs = [self._runs[child] for child in stage if child in self._runs]
             for child in stage:
                 child.stop()
             await asyncio.gather(*runs, return_exceptions=True)
+        for child in self._beside:
+            child.stop()
+        await asyncio.gather(*self._beside.values(), return_exceptions=True)
 
     def kill(self) -> None:
         """End everything now; a `stop` under way (or called afterwards) then returns at once."""
