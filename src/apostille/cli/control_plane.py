@@ -57,6 +57,7 @@ async def _run(options: PlaneOptions, sockets: Path, admin_port: int) -> None:
     from apostille.base.collector import relax_collector
     from apostille.cli.signals import stop_on_signals
     from apostille.control.app import run_plane
+    from apostille.control.key_folder import compile_wanted
     from apostille.control.key_status import StoreStatus
     from apostille.keys.settings import parse_key_settings
     from apostille.observe.logs import start_logs
@@ -73,7 +74,13 @@ async def _run(options: PlaneOptions, sockets: Path, admin_port: int) -> None:
     store = StoreStatus(parse_key_settings(os.environ), state=options.state, sockets=sockets, clock=SystemClock())
     async with (
         aclosing(store),
-        run_plane(options, clock=SystemClock(), log=structlog.get_logger(), registry=registry) as plane,
+        run_plane(
+            options,
+            clock=SystemClock(),
+            log=structlog.get_logger(),
+            registry=registry,
+            want_keys=compile_wanted(os.environ, state=options.state, sockets=sockets),
+        ) as plane,
     ):
 
         async def readiness() -> Mapping[str, object]:

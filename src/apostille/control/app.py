@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +20,8 @@ from apostille.control.publish import Publisher
 from apostille.control.slots import SlotBook
 from apostille.control.upstreams import Upstreams, outbound_policies
 from apostille.integrations import INTEGRATIONS
+from apostille.keys.errors import KeysError
+from apostille.model.gateway import Gateway
 from apostille.model.lane import Lanes
 from apostille.proxy.binary import find_envoy
 from apostille.proxy.trust import find_system_ca
@@ -143,14 +145,32 @@ def describe_finding(finding: Finding) -> Json:
 
 @asynccontextmanager
 async def run_plane(
-    options: PlaneOptions, *, clock: Clock, log: FilteringBoundLogger, registry: CollectorRegistry
+    options: PlaneOptions,
+    *,
+    clock: Clock,
+    log: FilteringBoundLogger,
+    registry: CollectorRegistry,
+    want_keys: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[RunningPlane]:
-    """Serve xDS with the first configuration published. Raises StartError when there is nothing safe to serve."""
+    """Serve xDS with the first configuration published. Raises StartError when there is nothing safe to serve.
+
+    `want_keys`: to be called when a policy asks for the key store; it may raise KeysError.
+    """
     cache, feedback, metrics = SnapshotCache(), Feedback(), ControlMetrics(registry)
     feedback.listen(nacked=metrics.nacked)
     routes = RouteCache()
     publisher = Publisher(cache, feedback, clock, routes)
     upstreams = Upstreams(registry=registry, log=log)
+
+    def published(gateway: Gateway) -> None:
+        upstreams.keep_only(outbound_policies(gateway))
+        if any(step.asks_store for program in gateway.programs for step in program.steps):
+            try:
+                want_keys()
+            except KeysError as error:
+                # Requests with its keys get 503 until somebody has mended it; everything else goes on.
+                log.error("keys.unusable", problem=str(error))  # noqa: TRY400 - the text is all there is to know
+
     plane = ControlPlane(
         source=FilesSource(options.directory),
         judging=replace(
@@ -168,7 +188,7 @@ async def run_plane(
         metrics=metrics,
         clock=clock,
         log=log,
-        published=lambda gateway: upstreams.keep_only(outbound_policies(gateway)),
+        published=published,
         routes=routes,
     )
     server = XdsServer(options.xds_socket, cache, feedback, clock=clock, beside=[sighting_handler(upstreams.see)])

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Protocol
 
 from apostille.base.clock import Clock
 from apostille.base.secrets import SecretText
 from apostille.keys.cache import KeyCache
 from apostille.keys.errors import DamagedRecord, PepperMissing, StoreUnavailable
+from apostille.keys.fingerprint import PepperCheck
 from apostille.keys.format import KeyParts, parse_key
 from apostille.keys.limiter import Limited, Limiter, subject_of
 from apostille.keys.outcome import Holder, Refusal, Why
@@ -22,12 +22,6 @@ from apostille.model.scopes import Asked, Dimension, first_miss
 
 # Of no key: what is looked up when the id in question is in memory already.
 _NOBODY = "0" * 12
-
-
-class ReadsPepper(Protocol):
-    def read(self) -> Pepper:
-        """Raises PepperMissing where there is none yet."""
-        ...
 
 
 _NO_KEY = Refusal(why=Why.UNKNOWN, cause="not in the form of a key")
@@ -40,7 +34,7 @@ class KeyDoor:
         self,
         *,
         cache: KeyCache,
-        pepper: ReadsPepper,
+        pepper: PepperCheck,
         limiter: Limiter,
         used: Callable[[str, datetime], None],
         clock: Clock,
@@ -79,7 +73,7 @@ class KeyDoor:
 
     async def _verified(self, parts: KeyParts) -> KeyRecord | Refusal:
         """Raises StoreUnavailable, DamagedRecord and PepperMissing."""
-        pepper = self._pepper.read()
+        pepper = await self._pepper.confirm()
         record = self._cache.peek(parts.id)
         remembered = record is not None
         if record is None:

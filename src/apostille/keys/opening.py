@@ -12,6 +12,7 @@ from apostille.keys.cache import KeyCache
 from apostille.keys.changes import Blind, Seeing
 from apostille.keys.connection import StoreConnection
 from apostille.keys.door import KeyDoor
+from apostille.keys.fingerprint import PepperCheck
 from apostille.keys.limiter import Limiter
 from apostille.keys.outcome import Holder, Refusal
 from apostille.keys.settings import KeySettings
@@ -42,7 +43,8 @@ async def open_door(settings: KeySettings, clock: Clock) -> AsyncIterator[StoreD
     connection = StoreConnection(settings.address)
     store = KeyStore(connection, clock)
     cache, limiter, uses = KeyCache(store.get_many, clock), Limiter(connection, clock), Uses(store.touch)
-    door = StoreDoor(KeyDoor(cache=cache, pepper=settings.pepper, limiter=limiter, used=uses.note, clock=clock))
+    pepper = PepperCheck(connection, settings.pepper)
+    door = StoreDoor(KeyDoor(cache=cache, pepper=pepper, limiter=limiter, used=uses.note, clock=clock))
     working = asyncio.create_task(_work(door, cache, store, uses), name="keys: follow")
     try:
         yield door
