@@ -41,6 +41,8 @@ class KeyDoor:
     ) -> None:
         """`used` is told of each key that was let in."""
         self._cache, self._pepper, self._limiter, self._used, self._clock = cache, pepper, limiter, used, clock
+        # The pepper, once a key has shown that it is the right one.
+        self._proven: Pepper | None = None
 
     async def open(self, shown: str, asked: Asked, labels: Mapping[str, str], /) -> Holder | Refusal:
         """See `auth.contract.StoredKeys`. Raises nothing."""
@@ -73,13 +75,14 @@ class KeyDoor:
 
     async def _verified(self, parts: KeyParts) -> KeyRecord | Refusal:
         """Raises StoreUnavailable, DamagedRecord and PepperMissing."""
-        pepper = await self._pepper.confirm()
+        pepper = self._proven or await self._pepper.confirm()
         record = self._cache.peek(parts.id)
         remembered = record is not None
         if record is None:
             record = await self._cache.get(parts.id)
         verdict = self._verdict(record, parts.key, pepper)
         if record is not None and verdict is Verdict.ACCEPTED:
+            self._proven = pepper
             return record
         if verdict is Verdict.WRONG_SECRET:
             if remembered:

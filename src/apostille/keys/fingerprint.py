@@ -72,10 +72,6 @@ class PepperCheck:
                 self._settle(found, fingerprint(pepper))
         return pepper
 
-    def doubt(self) -> None:
-        """The store may have been replaced: ask it again next time."""
-        self._agreed = False
-
     def _settle(self, found: bytes, ours: bytes) -> None:
         if not hmac.compare_digest(found, ours):
             raise OtherPepper

@@ -56,9 +56,6 @@ async def test_a_store_that_has_agreed_is_not_asked_again(server: Server) -> Non
         for check in checks:
             assert await check.claim() is PEPPER
             assert await check.confirm() is PEPPER
-            check.doubt()
-            with pytest.raises(StoreUnavailable):
-                await check.confirm()
 
 
 async def test_the_fingerprint_survives_a_kill_and_is_no_key(server: Server) -> None:
