@@ -76,11 +76,12 @@ def kind_of(value: object) -> str:
             return "something else"
 
 
-def unknown_field(field: str, known: Iterable[str]) -> str:
+def unknown_field(field: str, known: Iterable[str], *, ignored: bool = True) -> str:
     near = nearest(field, known)
+    told = f"`{field}` is not a known field here" + (" and is ignored" if ignored else "")
     if near is None:
-        return f"`{field}` is not a known field here and is ignored; remove it, or check its place and spelling."
-    return f"`{field}` is not a known field here and is ignored; did you mean `{near}`?"
+        return f"{told}; remove it, or check its place and spelling."
+    return f"{told}; did you mean `{near}`?"
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, model_validator
 from pydantic.alias_generators import to_camel
@@ -34,7 +34,12 @@ class Spec(BaseModel):
     Unknown fields are reported by the parser as warnings and pruned, as a Kubernetes API server does.
     Scalars are not converted (``"8080"`` is no number, ``1`` is no boolean), a list may be given for a tuple, and a
     field that is null counts as absent. Entries of plain mappings keep their null: dropping one would widen a selector.
+
+    `misspelling_widens`: without a field of it more is let in than with it, so an unknown one is no warning: whoever
+    wrote it may have meant to narrow.
     """
+
+    misspelling_widens: ClassVar[bool] = False
 
     model_config = ConfigDict(
         alias_generator=to_camel,

@@ -66,7 +66,7 @@ def validate_spec(model: type[S], raw: object, at: FieldPath = ()) -> Validated[
             fatal: list[Problem] = []
             for error in _errors(failed.errors(include_url=False, include_input=False), (), None, boundaries):
                 problem = _problem(model, tree, error, at)
-                if error.kind == _UNKNOWN:
+                if error.kind == _UNKNOWN and not _widens(model, error.path[:-1]):
                     unknown.append(problem)
                     edits[error.path] = _GONE
                 elif error.boundary is None:
@@ -108,7 +108,8 @@ def _problem(model: type[Spec], tree: object, error: _Error, at: FieldPath) -> P
     path = (*at, *error.path)
     name = next((part for part in reversed(path) if isinstance(part, str)), "the document")
     if error.kind == _UNKNOWN:
-        message = unknown_field(name, _fields_at(model, error.path[:-1]))
+        above = error.path[:-1]
+        message = unknown_field(name, _fields_at(model, above), ignored=not _widens(model, above))
         return Problem(at=path, reason=Reason.UNKNOWN_FIELD, message=message)
     if path and isinstance(path[-1], int):
         name = f"{name}[{path[-1]}]"
@@ -218,14 +219,22 @@ def _names(model: type[Spec]) -> frozenset[str]:
 
 def _fields_at(model: type[Spec], path: FieldPath) -> tuple[str, ...]:
     """The fields, in the spelling of manifests, of the spec that stands at `path` below `model`."""
+    found = _spec_at(model, path)
+    return () if found is None else tuple(info.alias or name for name, info in found.model_fields.items())
+
+
+def _widens(model: type[Spec], path: FieldPath) -> bool:
+    found = _spec_at(model, path)
+    return found is not None and found.misspelling_widens
+
+
+def _spec_at(model: type[Spec], path: FieldPath) -> type[Spec] | None:
     found: type[Spec] | None = model
     for part in path:
         if isinstance(part, int) or found is None:
             continue
         found = _spec_of_field(found, part)
-    if found is None:
-        return ()
-    return tuple(info.alias or name for name, info in found.model_fields.items())
+    return found
 
 
 @cache

@@ -53,11 +53,15 @@ class SecretStorage(Spec):
 class KeyStore(Spec):
     """Ours. Keys of the gateway's own store; with a selector those alone that carry all of its labels."""
 
+    misspelling_widens = True
+
     label_selector: dict[str, str] = Field(default_factory=dict)
 
 
 class KeySources(Spec):
     """Ours. Where besides the header a key may stand. `bearer` of None: where keys of the store are asked for."""
+
+    misspelling_widens = True
 
     bearer: bool | None = None
     query_parameter: str | None = None
@@ -66,7 +70,10 @@ class KeySources(Spec):
 
 class ApiKeySpec(Spec):
     """Reference 9.2. The fields of `label_selector`, `api_key_secret_refs` and `headers_from_metadata` are the
-    deprecated spelling of what stands above them. With no storage at all the keys are those of the key store."""
+    deprecated spelling of what stands above them. With no storage at all the keys are those of the key store, so a
+    misspelt storage would let all of them in."""
+
+    misspelling_widens = True
 
     header_name: str = "api-key"
     headers_from_metadata_entry: dict[str, MetadataEntry] = Field(default_factory=dict)
