@@ -76,6 +76,11 @@ class Scopes:
             if not label or not is_header_value(label) or not is_header_value(value):
                 raise ValueError(f"{label!r} is no route label; write its name and its value")
 
+    @property
+    def are_narrow(self) -> bool:
+        """Whether there is anything that they do not allow."""
+        return bool(self.methods or self.hosts or self.paths or self.labels or self.destinations)
+
 
 EVERYTHING = Scopes()
 

@@ -38,7 +38,7 @@ from apostille.model.credentials import (
 from apostille.model.destination import Endpoint
 from apostille.model.lane import EnvoyKey, HeaderPattern
 from apostille.model.outbound import RefusalSigns
-from apostille.model.scopes import EVERYTHING, Asked, Dimension, Scopes, first_miss
+from apostille.model.scopes import EVERYTHING, NOTHING, Asked, Dimension, Scopes, first_miss
 from apostille.resources.fields import Duration, NotEmpty, ProtoEnum, Text
 from apostille.resources.resource import Spec
 from apostille.resources.rules import Choice, Ruled
@@ -75,6 +75,7 @@ __all__ = [
     "EVERYTHING",
     "KEY_PREFIX",
     "KEY_REFUSED",
+    "NOTHING",
     "PLAIN_S3_PATH",
     "STREAMING_UNSIGNED_TRAILER",
     "UNSIGNED_PAYLOAD",

@@ -5,7 +5,7 @@ Nothing of a query or a cookie is written anew: what stays, stays as the client 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote_plus
 
 from apostille.sdk import KEY_PREFIX, AuthRequest
@@ -14,8 +14,7 @@ from apostille.steps.api_key.spec import AUTHORIZATION, COOKIE, ApiKeyConfig, Be
 _SCHEME = "bearer "
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class Shown(NamedTuple):
     """`keys`: each that was shown, once. `joined`: the header as it came, where it may be several keys, or one that
     holds a comma. `query`, `cookies`: the others; None where the policy takes no key there."""
 

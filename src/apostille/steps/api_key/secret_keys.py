@@ -42,7 +42,7 @@ class FoundKey:
 
     @property
     def is_narrow(self) -> bool:
-        return self.key.scopes != EVERYTHING
+        return self.key.scopes.are_narrow
 
     @property
     def envoy_key(self) -> EnvoyKey:

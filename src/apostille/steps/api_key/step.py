@@ -6,11 +6,13 @@ Keys of Secrets travel as digests in a key ring beside the program: a new key ch
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from apostille.sdk import (
     CHALLENGE,
     KEY_REFUSED,
+    NOTHING,
     Allow,
     Asked,
     AuthRequest,
@@ -46,8 +48,7 @@ _REFUSAL = Deny(status=401, reason=KEY_REFUSED, headers=_CHALLENGE)
 _SEVERAL = Deny(status=400, reason=SEVERAL_KEYS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Caller:
+class _Caller(NamedTuple):
     """Who a key stands for, wherever the key is kept. `entries`: what its headers can say."""
 
     consumer: str
@@ -102,17 +103,21 @@ class ApiKeyStep:
         ring = self._config.ring
         if ring is not None and found.joined is not None and self._find(ring, found.joined) is not None:
             return found.joined
-        return None if len(found.keys) > 1 else found.keys[0] if found.keys else ""
+        if not found.keys:
+            return ""
+        return found.keys[0] if len(found.keys) == 1 else None
 
     def _judged(self, key: Key, request: AuthRequest) -> _Caller | Deny:
         """A key of a Secret that was found."""
         if key.expires is not None and self._clock.now().timestamp() >= key.expires:
             return Deny(status=401, reason=KEY_REFUSED, headers=_CHALLENGE, cause="expired", consumer=key.consumer)
-        miss = first_miss(key.scopes, _asked(request))
-        if miss is not None:
-            return _not_for(miss, key.consumer, None)
-        entries = {name: value.reveal() for name, value in key.metadata.items()}
-        return _Caller(consumer=key.consumer, key=None, entries=entries, traits={})
+        if key.scopes.are_narrow:
+            miss = first_miss(key.scopes, _asked(request))
+            if miss is not None:
+                return _not_for(miss, key.consumer, None)
+        # The metadata of a Secret are for the headers that its policy names, and for nothing else.
+        entries = {name: value.reveal() for name, value in key.metadata.items()} if key.metadata else NOTHING
+        return _Caller(key.consumer, None, entries, NOTHING)
 
     async def _ask_store(self, shown: str, request: AuthRequest) -> _Caller | Deny:
         if self._stored is None:
@@ -122,7 +127,7 @@ class ApiKeyStep:
             return _refused(answer)
         if any(each.required and each.entry not in answer.traits for each in self._config.metadata):
             return _refused_holder(answer, "without metadata that the policy requires")
-        return _Caller(consumer=answer.consumer, key=answer.key, entries=answer.traits, traits=answer.traits)
+        return _Caller(answer.consumer, answer.key, answer.traits, answer.traits)
 
 
 KIND = StepKind(
