@@ -4,13 +4,13 @@ import pickle
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from apostille.model.scopes import Scopes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from apostille.base.secrets import SecretText
 from apostille.keys.record import Pepper, State, Verdict, to_second, verify, verify_unknown
 from apostille.model.limits import Limits, Period, Quota, Rate
+from apostille.model.scopes import Scopes
 from tests.unit.credentials.stand_ins import START
 from tests.unit.keys.valkey import PEPPER, make_key, make_record
 
