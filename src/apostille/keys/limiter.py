@@ -78,7 +78,7 @@ class Limiter:
         self._asking: frozenset[Holding] = frozenset()
         self._asker: asyncio.Task[None] | None = None
         self._tidier: asyncio.Task[None] | None = None
-        self._is_down = False
+        self._trouble: StoreUnavailable | None = None
         self._retry_at = -math.inf
         self._is_closed = False
 
@@ -87,9 +87,9 @@ class Limiter:
         return len(self._holdings)
 
     @property
-    def is_alone(self) -> bool:
-        """Whether the store does not answer, and this worker enforces limits by itself."""
-        return self._is_down
+    def trouble(self) -> StoreUnavailable | None:
+        """Why the store does not answer and this worker enforces limits alone; None: it does answer."""
+        return self._trouble
 
     def take_now(self, subject: str, limits: Limits) -> Granted | Limited | None:
         """Never waits; None: the store has to be asked. Call it in the event loop."""
@@ -103,7 +103,7 @@ class Limiter:
         if lease.left > 0 and now < lease.until:
             lease.left -= 1
             holding.used += 1
-            if lease.left == lease.low and not self._is_down:
+            if lease.left == lease.low and self._trouble is None:
                 holding.is_wanting = True
                 self._ask(holding)
             return GRANTED
@@ -122,17 +122,11 @@ class Limiter:
         return await future
 
     async def tidy(self) -> None:
-        """Gives back leases that are over, tells the store what it has not been told, forgets who does not come."""
-        for number, (key, holding) in enumerate(list(self._holdings.items())):
-            if not number % 1000:
-                await asyncio.sleep(0)
-            now = self._clock.monotonic()
-            holding.give_back_all(now)
-            if holding.is_owing():
-                if not self._is_down or self._may_retry(now):
-                    self._ask(holding)
-            elif holding.is_idle(now):
-                self._forget(key, holding)
+        """Gives back leases that are over, tells the store what it has not been told, forgets who does not come.
+
+        Done by itself every `LimiterBounds.tidy` seconds.
+        """
+        await self._look_through()
         await self._answered()
 
     async def close(self) -> None:
@@ -144,10 +138,22 @@ class Limiter:
         await self._answered()
         for holding in self._holdings.values():
             holding.give_back_all()
-        if not self._is_down:
+        if self._trouble is None:
             self._queue.update((holding, None) for holding in self._holdings.values() if holding.is_owing())
             await self._run()
-        self._is_down, self._retry_at = True, math.inf
+        self._trouble, self._retry_at = StoreUnavailable("closed"), math.inf
+
+    async def _look_through(self) -> None:
+        for number, (key, holding) in enumerate(list(self._holdings.items())):
+            if not number % 1000:
+                await asyncio.sleep(0)
+            now = self._clock.monotonic()
+            holding.give_back_all(now)
+            if holding.is_owing():
+                if self._trouble is None or self._may_retry(now):
+                    self._ask(holding)
+            elif holding.is_idle(now) and self._holdings.get(key) is holding:
+                self._forget(key, holding)
 
     def _take_slowly(self, holding: Holding, now: float) -> Granted | Limited | None:
         holding.give_back_all(now)
@@ -155,8 +161,8 @@ class Limiter:
             holding.lease.left -= 1
             holding.used += 1
             return GRANTED
-        if self._is_down or self._is_closed or now < holding.alone_until:
-            if self._is_down and self._may_retry(now):
+        if self._trouble is not None or self._is_closed or now < holding.alone_until:
+            if self._trouble is not None and self._may_retry(now):
                 self._ask(holding)
             return holding.take_alone(self._clock, now)
         return holding.refusal(now)
@@ -186,7 +192,7 @@ class Limiter:
             self._holdings.move_to_end(key)
         key, holding = next(iter(self._holdings.items()))
         holding.give_back_all()
-        if holding.is_owing() and not self._is_down:
+        if holding.is_owing() and self._trouble is None:
             self._ask(holding)
         self._forget(key, holding)
 
@@ -198,7 +204,7 @@ class Limiter:
     async def _tidy_for_ever(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
-            await self.tidy()
+            await self._look_through()
 
     def _may_retry(self, now: float) -> bool:
         if now < self._retry_at:
@@ -226,8 +232,8 @@ class Limiter:
             self._asking = frozenset(some)
             try:
                 await self._exchange(some)
-            except Exception:  # noqa: BLE001 - those who wait must not do so for ever
-                self._go_alone(some)
+            except Exception as error:  # noqa: BLE001 - those who wait must not do so for ever
+                self._go_alone(some, error)
             finally:
                 self._asking = frozenset()
             for holding in some:
@@ -240,12 +246,12 @@ class Limiter:
         try:
             async with asyncio.timeout(self._bounds.patience):
                 found = await self._counters.charge(asks)
-        except (StoreUnavailable, TimeoutError):
+        except (StoreUnavailable, TimeoutError) as error:
             for holding, ask in zip(some, asks, strict=True):
                 holding.forget(ask)
-            self._go_alone(some)
+            self._go_alone(some, error)
             return
-        self._is_down = False
+        self._trouble = None
         for holding, ask, answer in zip(some, asks, found.answers, strict=True):
             if answer is not None:
                 holding.learn(answer, found.at, asked)
@@ -255,9 +261,10 @@ class Limiter:
             holding.alone_until = now + self._bounds.retry
             holding.take_alone_waiting(self._clock, now)
 
-    def _go_alone(self, some: list[Holding]) -> None:
+    def _go_alone(self, some: list[Holding], error: Exception) -> None:
         now = self._clock.monotonic()
-        self._is_down, self._retry_at = True, now + self._bounds.retry
+        self._trouble = error if isinstance(error, StoreUnavailable) else StoreUnavailable(type(error).__name__)
+        self._retry_at = now + self._bounds.retry
         for holding in (*some, *self._queue):
             holding.take_alone_waiting(self._clock, now)
         self._queue.clear()

@@ -6,6 +6,9 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from hypothesis import strategies as st
 
 from apostille.keys.connection import StoreConnection
 from apostille.keys.limiter import Granted, Limited, Limiter, LimiterBounds
@@ -14,6 +17,9 @@ from tests.unit.credentials.stand_ins import FakeClock
 from tests.unit.keys.valkey import Server
 
 BOUNDS = LimiterBounds(tidy=None, patience=30.0, retry=0.5)
+
+MOMENTS = st.floats(86_400.0, 13_569_465_600.0).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+"""From 1970 to 2400."""
 
 _NUMBERS = itertools.count()
 

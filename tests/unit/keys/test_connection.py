@@ -19,10 +19,13 @@ from apostille.keys.address import parse_address
 from apostille.keys.changes import Changed, Seeing
 from apostille.keys.connection import StoreConnection
 from apostille.keys.errors import DamagedRecord, StoreUnavailable
+from apostille.keys.limiter import GRANTED, Limiter, LimiterBounds
 from apostille.keys.record import State
 from apostille.keys.store import KeyStore
 from apostille.keys.transfer import export_lines
+from apostille.model.limits import Period
 from tests.unit.credentials.stand_ins import START
+from tests.unit.keys.limits import new_subject, quota
 from tests.unit.keys.valkey import Server, make_record, server_in
 
 CANARY = "CANARY-51b6"
@@ -30,6 +33,8 @@ CANARY = "CANARY-51b6"
 RIGHTS = (
     *("-@all", "+get", "+set", "+mget", "+del", "+exists", "+incr", "+hset", "+hdel", "+hmget", "+scan"),
     *("+eval", "+evalsha", "+publish", "+subscribe", "+unsubscribe", "+ping", "+select"),
+    # What limits need besides.
+    *("+time", "+pttl", "+pexpire"),
 )
 Starting = Callable[..., tuple[Server, int]]
 
@@ -94,6 +99,18 @@ async def store_works(url: str) -> None:
     finally:
         await changes.aclose()  # type: ignore[attr-defined]
         await store.close()
+    await limits_work(url)
+
+
+async def limits_work(url: str) -> None:
+    connection = StoreConnection(parse_address(SecretText(url)))
+    limiter = Limiter(connection, SystemClock(), LimiterBounds(patience=20.0))
+    subjects, limits = [new_subject() for _ in range(10)], quota(2, Period.MONTH)
+    taken = await asyncio.gather(*(limiter.take(subject, limits) for subject in subjects * 3))
+    assert sum(each is GRANTED for each in taken) == 20
+    assert limiter.trouble is None
+    await limiter.close()
+    await connection.close()
 
 
 async def test_a_store_behind_a_port_works(starting: Starting) -> None:
