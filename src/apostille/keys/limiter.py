@@ -6,13 +6,15 @@ lease is used up. What is admitted, while the store answers:
 - of a quota never more than it says, in no period. Less by what other workers hold: of the rest, at most a sixteenth
   in each of two leases, for half a minute; a worker that is killed loses that.
 - of a rate, in any time of L seconds, `burst` + `per_second` × (L + `leases.lifetime_of`) at most, however many workers
-  there are: a second of the rate more, or a quarter of the burst (for ten seconds of the rate at most). Less by what a
-  worker took in advance and did not use: at most what it had admitted in the second before.
+  there are: a second of the rate more, or a quarter of the burst (but ten seconds of the rate at most). Less by what a
+  worker took in advance and did not use: 16 requests, or what it had admitted in the second before if that is more.
 
 While the store does not answer, nobody is refused because of that, and nobody is admitted without bound: each worker
 enforces the whole limits alone, from what it knew. At most that many times too much is admitted as there are workers.
 When the store is back, what the quotas gave meanwhile is charged to them, and what a bucket lacks to the bucket, down
 to an empty one.
+
+The time of periods and buckets is the store's; a worker's wall clock counts only while it is alone.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -245,6 +245,26 @@ async def test_a_lease_ends_with_its_period_and_is_not_given_back_to_the_next(
         assert await take_many(other, subject, limits, 1000) == 700
 
 
+async def test_a_lease_is_not_given_back_to_the_next_period_though_the_clock_of_the_store_jumps(
+    shared_server: Server, clock: FakeClock
+) -> None:
+    subject, limits = new_subject(), quota(10_000, Period.HOUR)
+    async with workers(shared_server, clock, 2) as (limiter, other):
+        await take_many(limiter, subject, limits, 30)
+        clock.moment += timedelta(hours=1)
+        assert await take_many(other, subject, quota(9000, Period.HOUR), 100) == 100
+        # The next lease is of the next period, while the one before is not used up.
+        while (holding := limiter._recent[subject]).ahead is None:
+            assert limiter.take_now(subject, limits) is GRANTED
+            await limiter._answered()
+        assert holding.lease.left > 0
+        clock.advance(31)
+        await limiter.tidy()
+        await other.close()
+        async with shared_server.raw() as raw:
+            assert await raw.ask("HGET", f"apo:l:{subject}", "hour:n") == b"100"
+
+
 async def test_several_quotas_hold_together(limiter: Limiter, clock: FakeClock) -> None:
     limits = Limits(
         quotas=(
@@ -399,6 +419,20 @@ async def test_idle_subjects_are_forgotten_once_they_have_given_back(
     assert limiter._recent == {}
     for subject in subjects[::50]:
         assert await watched.ask("HGET", f"apo:l:{subject}", "day:n") == b"30"
+
+
+async def test_what_is_not_used_is_given_back_by_itself(watched: Watched, clock: FakeClock) -> None:
+    limiter = limiter_at(watched, clock, replace(BOUNDS, tidy=0.001))
+    subject, limits = new_subject(), quota(1000)
+    await take_many(limiter, subject, limits, 30)
+    asked = len(watched.asked)
+    for _ in range(asked):
+        await watched.answered.acquire()
+    clock.advance(31)
+    async with asyncio.timeout(20):
+        await watched.answered.acquire()
+    assert await watched.ask("HGET", f"apo:l:{subject}", "day:n") == b"30"
+    await limiter.close()
 
 
 async def test_of_too_many_subjects_those_that_come_no_more_go_and_lose_nothing(
