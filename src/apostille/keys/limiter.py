@@ -10,8 +10,8 @@ lease is used up. What is admitted, while the store answers:
   worker took in advance and did not use: 16 requests, or what it had admitted in the second before if that is more.
 
 While the store does not answer, nobody is refused because of that, and nobody is admitted without bound: each worker
-enforces the whole limits alone, from what it knew. At most that many times too much is admitted as there are workers.
-When the store is back, what the quotas gave meanwhile is charged to them, and what a bucket lacks to the bucket, down
+enforces the whole limits alone, from what it knew. It may know nothing: in each outage the workers admit at most the
+whole limits too much, each of them. When the store is back, what the quotas gave meanwhile is charged to them, and what a bucket lacks to the bucket, down
 to an empty one.
 
 The time of periods and buckets is the store's; a worker's wall clock counts only while it is alone.
