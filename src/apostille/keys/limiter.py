@@ -11,8 +11,8 @@ lease is used up. What is admitted, while the store answers:
 
 While the store does not answer, nobody is refused because of that, and nobody is admitted without bound: each worker
 enforces the whole limits alone, from what it knew. It may know nothing: in each outage the workers admit at most the
-whole limits too much, each of them. When the store is back, what the quotas gave meanwhile is charged to them, and what a bucket lacks to the bucket, down
-to an empty one.
+whole limits too much, each of them. When the store is back, what the quotas gave meanwhile is charged to them, and what
+a bucket lacks to the bucket, down to an empty one.
 
 The time of periods and buckets is the store's; a worker's wall clock counts only while it is alone.
 """
