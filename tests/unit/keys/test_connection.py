@@ -19,17 +19,20 @@ from apostille.keys.address import parse_address
 from apostille.keys.changes import Changed, Seeing
 from apostille.keys.connection import StoreConnection
 from apostille.keys.errors import DamagedRecord, StoreUnavailable
+from apostille.keys.fingerprint import fingerprint
 from apostille.keys.limiter import GRANTED, Limiter, LimiterBounds
 from apostille.keys.record import State
+from apostille.keys.settings import PepperSource
 from apostille.keys.store import KeyStore
 from apostille.keys.transfer import export_lines
 from apostille.model.limits import Period
 from tests.unit.credentials.stand_ins import START
 from tests.unit.keys.limits import new_subject, quota
-from tests.unit.keys.valkey import Server, make_record, server_in
+from tests.unit.keys.valkey import PEPPER, Server, make_record, server_in
 
 CANARY = "CANARY-51b6"
-# What a user of the store needs, as the documentation of the store says.
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "key-store.md"
+# What a user of the store needs, as the page says.
 RIGHTS = (
     *("-@all", "+get", "+set", "+mget", "+del", "+exists", "+incr", "+hset", "+hdel", "+hmget", "+scan"),
     *("+eval", "+evalsha", "+publish", "+subscribe", "+unsubscribe", "+ping", "+select"),
@@ -76,6 +79,8 @@ async def store_works(url: str) -> None:
         async with asyncio.timeout(20):
             while not isinstance(await anext(changes), Seeing):
                 pass
+            await store.pepper_check(PepperSource(PEPPER)).claim()
+            assert await store.fingerprint() == fingerprint(PEPPER)
             stored = await store.put(make_record())
             while not isinstance(event := await anext(changes), Changed):
                 pass
@@ -124,6 +129,10 @@ async def test_a_user_with_few_rights_is_enough(starting: Starting) -> None:
     )
     await store_works(f"redis://keys:{CANARY}@127.0.0.1:{port}")
     await store_works(f"unix://keys:{CANARY}@{server.embedded.socket}")
+
+
+def test_the_page_says_which_rights_are_enough() -> None:
+    assert f"user apostille on >PASSWORD ~apo:* &apo:* {' '.join(RIGHTS)}\n" in PAGE.read_text(encoding="utf-8")
 
 
 async def test_a_wrong_password_is_told_without_it(starting: Starting, caplog: pytest.LogCaptureFixture) -> None:
