@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,13 @@ from apostille.keys.changes import Changed, Seeing
 from apostille.keys.connection import StoreConnection
 from apostille.keys.errors import DamagedRecord, StoreUnavailable
 from apostille.keys.fingerprint import fingerprint
-from apostille.keys.limiter import GRANTED, Limiter, LimiterBounds
+from apostille.keys.limiter import GRANTED, Limited, Limiter
 from apostille.keys.record import State
 from apostille.keys.settings import PepperSource
 from apostille.keys.store import KeyStore
 from apostille.keys.transfer import export_lines
-from apostille.model.limits import Period
 from tests.unit.credentials.stand_ins import START
-from tests.unit.keys.limits import new_subject, quota
+from tests.unit.keys.limits import new_subject, quota, rate
 from tests.unit.keys.valkey import PEPPER, Server, make_record, server_in
 
 CANARY = "CANARY-51b6"
@@ -35,9 +35,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "reference" / "key-store.md"
 # What a user of the store needs, as the page says.
 RIGHTS = (
     *("-@all", "+get", "+set", "+mget", "+del", "+exists", "+incr", "+hset", "+hdel", "+hmget", "+scan"),
-    *("+eval", "+evalsha", "+publish", "+subscribe", "+unsubscribe", "+ping", "+select"),
-    # What limits need besides.
-    *("+time", "+pttl", "+pexpire"),
+    *("+time", "+pttl", "+pexpire", "+eval", "+evalsha", "+publish", "+subscribe", "+unsubscribe", "+ping", "+select"),
 )
 Starting = Callable[..., tuple[Server, int]]
 
@@ -71,7 +69,22 @@ def starting(socket_dir: Path) -> Iterator[Starting]:
         server.kill()
 
 
+async def limits_work(url: str) -> None:
+    connection = StoreConnection(parse_address(SecretText(url)))
+    limiter = Limiter(connection, SystemClock())
+    try:
+        limits = replace(quota(5), rate=rate(0.001, burst=1).rate)
+        subject = new_subject()
+        assert await limiter.take(subject, limits) is GRANTED
+        assert isinstance(await limiter.take(subject, limits), Limited)
+        assert not limiter.is_alone
+    finally:
+        await limiter.close()
+        await connection.close()
+
+
 async def store_works(url: str) -> None:
+    await limits_work(url)
     store = KeyStore.at(parse_address(SecretText(url)), SystemClock())
     changes = store.follow(interval=0.05)
     damages: list[DamagedRecord] = []
@@ -104,18 +117,6 @@ async def store_works(url: str) -> None:
     finally:
         await changes.aclose()  # type: ignore[attr-defined]
         await store.close()
-    await limits_work(url)
-
-
-async def limits_work(url: str) -> None:
-    connection = StoreConnection(parse_address(SecretText(url)))
-    limiter = Limiter(connection, SystemClock(), LimiterBounds(patience=20.0))
-    subjects, limits = [new_subject() for _ in range(10)], quota(2, Period.MONTH)
-    taken = await asyncio.gather(*(limiter.take(subject, limits) for subject in subjects * 3))
-    assert sum(each is GRANTED for each in taken) == 20
-    assert limiter.trouble is None
-    await limiter.close()
-    await connection.close()
 
 
 async def test_a_store_behind_a_port_works(starting: Starting) -> None:
