@@ -19,14 +19,14 @@ from apostille.base.secrets import SecretText
 from apostille.control.key_folder import pepper_file, store_folder, want_store
 from apostille.keys.address import parse_address
 from apostille.keys.record import KeyRecord
-from apostille.keys.settings import PepperSource
+from apostille.keys.settings import PepperSource, read_pepper_file
 from apostille.keys.store import KeyStore
 from tests.e2e.gateway import Run, gateway, start_run
 from tests.e2e.load import load
-from tests.e2e.stage import GUARDED, OPEN, Stage, stage, tell, write_site
+from tests.e2e.stage import GUARDED, OPEN, Stage, stage, tell, until, write_site
 from tests.e2e.test_processes import _ended
-from tests.e2e.wire import ask
-from tests.unit.keys.valkey import PEPPER, make_record, server_in
+from tests.e2e.wire import ask, emit_request
+from tests.unit.keys.valkey import PEPPER, make_key, make_record, server_in
 
 PEPPER_TEXT = "5e" * 32
 
@@ -209,6 +209,50 @@ def last_file(state: Path) -> Path:
 def contents(state: Path, folder: str = "keys") -> dict[Path, bytes]:
     files = (path for path in (state / folder).rglob("*") if path.is_file())
     return {path.relative_to(state): path.read_bytes() for path in files}
+
+
+STORED = """\
+apiVersion: security.policy.gloo.solo.io/v2
+kind: ExtAuthPolicy
+metadata: {name: keys, namespace: apps}
+spec:
+  applyToRoutes: [{route: {labels: {guard: "on"}}}]
+  config:
+    glooAuth:
+      configs:
+      - apiKeyAuth: {headerName: api-key}
+"""
+
+
+async def test_a_policy_starts_the_store_and_another_pepper_is_not_taken_for_a_wrong_key(
+    tmp_path: Path, state: Path
+) -> None:
+    parts = make_key()
+
+    async def answer(run: Run) -> tuple[int, tuple[str, ...]]:
+        got = await ask(run.port, emit_request("GET", "/guarded/x", [("api-key", parts.key.reveal())]))
+        return got.status, got.values("x-apostille-reason")
+
+    async with stage(tmp_path, state=state) as it:
+        since = len(it.run.err.all)
+        (it.manifests / "key.yaml").unlink()
+        (it.manifests / "policy.yaml").write_text(STORED)
+        await it.run.wait_back("keys", since=since)
+        pepper = read_pepper_file(pepper_file(state))
+        async with opened(it.run) as store:
+            await store.pepper_check(PepperSource(pepper)).claim()
+            await store.put(make_record(parts, digest=pepper.digest(parts.key)))
+
+        async def is_let_in() -> bool:
+            return (await answer(it.run))[0] == 200
+
+        await until(is_let_in)
+        assert await it.run.stop() == 0
+        pepper_file(state).unlink()
+        async with gateway(it.manifests, state=state) as again:
+            assert await answer(again) == (503, ("store_unavailable",))
+            assert "another pepper" in (await standing(again))["why"]
+            assert pepper_file(state).is_file()
 
 
 async def test_the_store_dies_with_a_gateway_that_is_killed(tmp_path: Path, state: Path) -> None:

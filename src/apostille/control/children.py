@@ -367,6 +367,8 @@ async def _watch(watch: Watch) -> None:
 
 async def _passes(probe: Probe, limit: float) -> bool:
     try:
-        return await asyncio.wait_for(probe(), limit)
+        # Not wait_for: until Python 3.12 it swallows a cancellation that comes along with the answer.
+        async with asyncio.timeout(limit):
+            return await probe()
     except (TimeoutError, OSError):
         return False
