@@ -77,7 +77,7 @@ async def limits_work(url: str) -> None:
         subject = new_subject()
         assert await limiter.take(subject, limits) is GRANTED
         assert isinstance(await limiter.take(subject, limits), Limited)
-        assert not limiter.is_alone
+        assert limiter.trouble is None
     finally:
         await limiter.close()
         await connection.close()

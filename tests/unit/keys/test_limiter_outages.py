@@ -41,18 +41,6 @@ class Counted(StoreConnection):
 
 
 @pytest.fixture
-def server(server: Server) -> Server:
-    """Of this one a kill takes nothing that it has answered.
-
-    With ``everysec`` Valkey answers before it writes while an fsync takes its time: two seconds may be lost by a kill.
-    """
-    server.stop()
-    server.argv = tuple("always" if word == "everysec" else word for word in server.embedded.argv)
-    server.start()
-    return server
-
-
-@pytest.fixture
 async def connection(server: Server) -> AsyncIterator[Counted]:
     connection = Counted(server.embedded.address)
     yield connection
