@@ -12,6 +12,7 @@ import aiohttp
 from apostille.base.clock import Clock
 from apostille.keys.outcome import Holder, Refusal
 from apostille.model.auth import NOWHERE, Key, Place
+from apostille.model.caller import NOBODY, Caller
 from apostille.model.credentials import Source
 from apostille.model.scopes import NOTHING, Asked
 from apostille.signing.sigv4 import Credentials
@@ -119,6 +120,11 @@ class OutboundRequest:
     body: bytes | None = field(default=None, repr=False)
     body_complete: bool = False
 
+    @property
+    def caller(self) -> Caller:
+        """Who is calling, as a lease of credentials wants to know it."""
+        return Caller(consumer=self.consumer, key=self.key, metadata=self.traits)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
@@ -174,8 +180,8 @@ class StepTools:
 
 
 class CredentialLease(Protocol):
-    async def get(self, consumer: str | None = None) -> Credentials:
-        """What to sign with now. `consumer`: who is calling, for sources that take a role for each.
+    async def get(self, caller: Caller = NOBODY) -> Credentials:
+        """What to sign with now. `caller`: who is calling, for sources that take a role for each.
 
         Raises CredentialsUnavailable when there is nothing to sign with: then nothing is sent.
         """

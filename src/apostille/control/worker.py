@@ -26,6 +26,9 @@ from apostille.keys.opening import open_door
 from apostille.keys.settings import parse_key_settings
 from apostille.steps import STEPS
 
+# Characters of what is known of a caller, on the status page.
+_SHOWN = 64
+
 
 async def run_worker(
     *, name: str, socket: Path, xds_socket: Path, environment: Mapping[str, str], stop: asyncio.Event
@@ -73,10 +76,13 @@ async def run_worker(
 
 
 def describe_credentials(report: KeeperReport) -> Mapping[str, object]:
-    """One source of credentials as JSON, for the status page."""
+    """One source of credentials as JSON, for the status page. Long names of callers are cut short."""
+    caller = report.caller
     return {
         "source": report.source,
-        "consumer": report.consumer,
+        "consumer": None if caller.consumer is None else _cut(caller.consumer),
+        "key": None if caller.key is None else _cut(caller.key),
+        "metadata": {_cut(name): _cut(value) for name, value in sorted(caller.metadata.items())},
         "state": report.state.value,
         "reason": None if report.reason is None else report.reason.value,
         "expires": None if report.expires is None else report.expires.isoformat(timespec="seconds"),
@@ -84,3 +90,7 @@ def describe_credentials(report: KeeperReport) -> Mapping[str, object]:
         "failures": report.failures,
         "last_error": report.last_error,
     }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

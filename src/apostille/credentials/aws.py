@@ -19,8 +19,8 @@ from apostille.credentials import chains
 from apostille.credentials.chains import Environ
 from apostille.credentials.faults import explain_fault
 from apostille.credentials.fetched import Fetched, FetchError
+from apostille.model.caller import NOBODY, Caller, fill_placeholders
 from apostille.model.credentials import (
-    CONSUMER_PLACEHOLDER,
     AssumeRoleSource,
     ContainerSource,
     DefaultSource,
@@ -30,7 +30,6 @@ from apostille.model.credentials import (
     Source,
     StaticSource,
     WebIdentitySource,
-    needs_consumer,
 )
 from apostille.signing.sigv4 import Credentials
 
@@ -45,22 +44,20 @@ _DIGEST_DIGITS = 12
 _TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")
 
 
-def fetch(source: Source, environ: Environ, consumer: str | None = None) -> Fetched:
+def fetch(source: Source, environ: Environ, caller: Caller = NOBODY) -> Fetched:
     """The credentials of this very source; never those of another one. Raises FetchError, without any secret.
 
-    `consumer` is who is calling, for a source that has credentials of each consumer.
+    `caller` matters to a source with placeholders only.
     """
     if isinstance(source, AssumeRoleSource):
-        base = fetch(source.base, environ, consumer if needs_consumer(source.base) else None)
-        return fetch_assumed(source, base.credentials, environ, consumer)
+        base = fetch(source.base, environ, caller)
+        return fetch_assumed(source, base.credentials, environ, caller)
     return _guard(lambda: _fetch(source, environ))
 
 
-def fetch_assumed(
-    source: AssumeRoleSource, base: Credentials, environ: Environ, consumer: str | None = None
-) -> Fetched:
+def fetch_assumed(source: AssumeRoleSource, base: Credentials, environ: Environ, caller: Caller = NOBODY) -> Fetched:
     """Takes the role with the credentials of its base. Raises FetchError, without any secret."""
-    return _guard(lambda: _assume(source, base, environ, consumer))
+    return _guard(lambda: _assume(source, base, environ, caller))
 
 
 def _guard(work: Callable[[], Fetched]) -> Fetched:
@@ -176,14 +173,14 @@ def _fetch_instance(environ: Environ) -> Fetched:
     )
 
 
-def _assume(source: AssumeRoleSource, base: Credentials, environ: Environ, consumer: str | None) -> Fetched:
+def _assume(source: AssumeRoleSource, base: Credentials, environ: Environ, caller: Caller) -> Fetched:
     request: dict[str, object] = {
         "RoleArn": source.role_arn,
-        "RoleSessionName": _parse_session_name(_personal(source.session_name, consumer)),
+        "RoleSessionName": _parse_session_name(_fill(source.session_name, caller)),
         "DurationSeconds": source.duration_seconds,
         "ExternalId": source.external_id,
         "Policy": source.session_policy,
-        "Tags": [{"Key": key, "Value": _parse_tag(key, _personal(value, consumer))} for key, value in source.tags],
+        "Tags": [{"Key": key, "Value": _parse_tag(key, _fill(value, caller))} for key, value in source.tags],
     }
     token = base.session_token
     client = chains.open_sts(
@@ -201,15 +198,11 @@ def _assume(source: AssumeRoleSource, base: Credentials, environ: Environ, consu
     return _parse_answer(answer["Credentials"], "SessionToken")
 
 
-def _personal(text: str, consumer: str | None) -> str:
-    if CONSUMER_PLACEHOLDER not in text:
-        return text
-    if not consumer:
-        raise FetchError(
-            f"the role is taken for each consumer ({CONSUMER_PLACEHOLDER}), and this request has none: put a step "
-            "before it that tells who is calling"
-        )
-    return text.replace(CONSUMER_PLACEHOLDER, consumer)
+def _fill(text: str, caller: Caller) -> str:
+    try:
+        return fill_placeholders(text, caller)
+    except LookupError as error:
+        raise FetchError(str(error)) from None
 
 
 def _parse_session_name(name: str) -> str:

@@ -16,6 +16,7 @@ from enum import StrEnum
 
 from apostille.base.clock import Clock
 from apostille.credentials.fetched import CredentialsUnavailable, Fetched, FetchError, Reason
+from apostille.model.caller import NOBODY, Caller
 from apostille.signing.sigv4 import Credentials
 
 _log = logging.getLogger(__name__)
@@ -56,12 +57,13 @@ class State(StrEnum):
 class KeeperReport:
     """How one source stands, without any secret.
 
+    `caller` is whom the credentials were taken for, no more of them than the source asks for; NOBODY: for everybody.
     `reason` is that of the refusals, while there are any. `expires` and `refreshed` are those of the credentials held.
     `failures` are the attempts that failed since the last good one; `last_error` is the text of the latest of them.
     """
 
     source: str
-    consumer: str | None
+    caller: Caller
     state: State
     reason: Reason | None
     expires: datetime | None
@@ -89,7 +91,7 @@ class Keeper:
         *,
         source: str,
         clock: Clock,
-        consumer: str | None = None,
+        caller: Caller = NOBODY,
         held: Fetched | None = None,
         reread: float | None = None,
         eager: bool = True,
@@ -98,13 +100,13 @@ class Keeper:
         pause: Pause = wait_for_event,
         attempt_limit: float = _ATTEMPT_LIMIT,
     ) -> None:
-        """`source` and `consumer` are for status and logs. `held` is what there is already: with no end, and with no
+        """`source` and `caller` are for status and logs. `held` is what there is already: with no end, and with no
         `reread`, it is never fetched. `reread`: seconds after which credentials without an end are fetched again.
         `eager`: renewed whether somebody asks or not; else the first request past the time begins it.
         `failed` is told of every attempt that fails. `jitter(low, high)` gives a number between the two.
         """
         self._fetch, self._clock, self._failed = fetch, clock, failed
-        self._source, self._consumer = source, consumer
+        self._source, self._caller = source, caller
         self._reread, self._eager = reread, eager
         self._jitter, self._pause, self._attempt_limit = jitter, pause, attempt_limit
         self._held: Fetched | None = None
@@ -189,7 +191,7 @@ class Keeper:
         state = State.STALE_BUT_VALID if self._failures else State.FRESH
         return KeeperReport(
             source=self._source,
-            consumer=self._consumer,
+            caller=self._caller,
             state=state if refusal is None else State.EXPIRED,
             reason=None if refusal is None else refusal.reason,
             expires=None if held is None else held.expires,

@@ -24,13 +24,14 @@ from apostille.credentials.environment import Environment
 from apostille.credentials.fetched import CredentialsUnavailable, Fetched, FetchError, Reason
 from apostille.credentials.keeper import PATIENCE, Jitter, Keeper, KeeperReport, Pause, State, wait_for_event
 from apostille.credentials.offload import run_in_thread
+from apostille.model.caller import NOBODY, Caller, explain_lack
 from apostille.model.credentials import (
     AssumeRoleSource,
     DefaultSource,
     ProfileSource,
     Source,
     StaticSource,
-    needs_consumer,
+    placeholders_of,
     source_title,
 )
 from apostille.signing.sigv4 import Credentials
@@ -41,7 +42,7 @@ _REREAD = 5.0
 _SLOTS = 8
 # Seconds that the fetch of an assumed role waits for the credentials of its base.
 _BASE_PATIENCE = 15.0
-# Consumers of one source whose credentials are kept; the one that called longest ago goes first.
+# Callers of one source whose credentials are kept; the one that called longest ago goes first.
 _CAPACITY = 1000
 
 
@@ -58,18 +59,18 @@ class Lease:
     def source(self) -> Source:
         return self._entry.source
 
-    async def get(self, consumer: str | None = None, *, patience: float = PATIENCE) -> Credentials:
-        """As `Keeper.get`. `consumer` is who is calling; it matters to a source that `needs_consumer` only."""
-        return await self._entry.keeper(consumer).get(patience)
+    async def get(self, caller: Caller = NOBODY, *, patience: float = PATIENCE) -> Credentials:
+        """As `Keeper.get`. `caller` matters to a source with placeholders only."""
+        return await self._entry.keeper(caller).get(patience)
 
-    def current(self, now: datetime, consumer: str | None = None) -> Credentials:
+    def current(self, now: datetime, caller: Caller = NOBODY) -> Credentials:
         """As `Keeper.current`."""
-        return self._entry.keeper(consumer).current(now)
+        return self._entry.keeper(caller).current(now)
 
     def doubt(self) -> None:
-        """As `Keeper.doubt`. Credentials taken for each consumer are left to their term: nobody has said whose were
+        """As `Keeper.doubt`. Credentials taken for each caller are left to their term: nobody has said whose were
         refused, and fetching them all would be a storm."""
-        if not needs_consumer(self._entry.source):
+        if not self._entry.placeholders:
             for keeper in self._entry.keepers():
                 keeper.doubt()
 
@@ -123,14 +124,14 @@ class Keepers:
         return Lease(entry, partial(_call_soon, loop, partial(self._give_back, entry)))
 
     def reports(self) -> tuple[KeeperReport, ...]:
-        """How every source in use stands, in a stable order; one report for each consumer where they differ.
+        """How every source in use stands, in a stable order; one report for each caller where they differ.
 
-        Consumers who have not called since their credentials ended are forgotten.
+        Callers who have not called since their credentials ended are forgotten.
         """
         for entry in self._entries.values():
             entry.forget_idle(self._clock.now())
         found = [keeper.report() for entry in self._entries.values() for keeper in entry.keepers()]
-        return tuple(sorted(found, key=lambda report: (report.source, report.consumer or "")))
+        return tuple(sorted(found, key=_place_of))
 
     async def close(self) -> None:
         """Ends everything; a lease still held gives what is valid. Waits for no thread. Harmless the second time."""
@@ -146,11 +147,11 @@ class Keepers:
     def _open(self, source: Source) -> _Entry:
         base = self.lease(source.base) if isinstance(source, AssumeRoleSource) else None
         entry = _Entry(source, base, partial(self._open_keeper, source, base), self._retire, self._capacity)
-        if not needs_consumer(source):
-            entry.keeper(None)
+        if not entry.placeholders:
+            entry.keeper(NOBODY)
         return entry
 
-    def _open_keeper(self, source: Source, base: Lease | None, consumer: str | None) -> Keeper:
+    def _open_keeper(self, source: Source, base: Lease | None, caller: Caller) -> Keeper:
         held: Fetched | None = None
         if isinstance(source, StaticSource):
             # No thread and no waiting for what is here already; keys that cannot be keys are told in the usual way.
@@ -158,14 +159,14 @@ class Keepers:
                 held = aws.fetch(source, self._environ)
         title = source_title(source)
         keeper = Keeper(
-            partial(self._fetch, source, base, consumer),
+            partial(self._fetch, source, base, caller),
             source=title,
-            consumer=consumer,
+            caller=caller,
             clock=self._clock,
             held=held,
             reread=_REREAD if isinstance(source, ProfileSource | DefaultSource) else None,
-            # Of many consumers few are calling: nothing is renewed for the others.
-            eager=consumer is None,
+            # Of many callers few are calling: nothing is renewed for the others.
+            eager=caller == NOBODY,
             failed=lambda: self._failures.labels(title).inc(),
             jitter=self._jitter,
             pause=self._pause,
@@ -173,11 +174,11 @@ class Keepers:
         keeper.start()
         return keeper
 
-    async def _fetch(self, source: Source, base: Lease | None, consumer: str | None) -> Fetched:
+    async def _fetch(self, source: Source, base: Lease | None, caller: Caller) -> Fetched:
         work: Callable[[], Fetched]
         if isinstance(source, AssumeRoleSource) and base is not None:
-            known = await base.get(consumer, patience=_BASE_PATIENCE)
-            work = partial(aws.fetch_assumed, source, known, self._environ, consumer)
+            known = await base.get(caller, patience=_BASE_PATIENCE)
+            work = partial(aws.fetch_assumed, source, known, self._environ, caller)
         else:
             work = partial(aws.fetch, source, self._environ)
         async with self._slots:
@@ -204,13 +205,13 @@ class Keepers:
 
 
 class _Entry:
-    """One source: its users, and its keeper or those of its consumers."""
+    """One source: its users, and its keeper or those of its callers."""
 
     def __init__(
         self,
         source: Source,
         base: Lease | None,
-        open_keeper: Callable[[str | None], Keeper],
+        open_keeper: Callable[[Caller], Keeper],
         retire: Callable[[Keeper], None],
         capacity: int,
     ) -> None:
@@ -218,39 +219,40 @@ class _Entry:
         self.users = 0
         self.closed = False
         self._open_keeper, self._retire, self._capacity = open_keeper, retire, capacity
-        self._personal = needs_consumer(source)
-        self._keepers: OrderedDict[str | None, Keeper] = OrderedDict()
+        self.placeholders = placeholders_of(source)
+        self._keepers: OrderedDict[Caller, Keeper] = OrderedDict()
 
     def keepers(self) -> tuple[Keeper, ...]:
         return tuple(self._keepers.values())
 
     def forget_idle(self, now: datetime) -> None:
-        for name, keeper in tuple(self._keepers.items()):
+        for caller, keeper in tuple(self._keepers.items()):
             if keeper.is_idle(now):
-                del self._keepers[name]
+                del self._keepers[caller]
                 self._retire(keeper)
 
-    def keeper(self, consumer: str | None) -> Keeper:
-        """Raises CredentialsUnavailable when there is none without a consumer, or everything has ended."""
-        name = consumer if self._personal else None
-        if self._personal and not name:
-            text = f"{source_title(self.source)} is taken for each consumer, and this request has none"
+    def keeper(self, caller: Caller) -> Keeper:
+        """Raises CredentialsUnavailable when the caller lacks what they are taken for, or everything has ended."""
+        lacking = caller.lacks(self.placeholders)
+        if lacking:
+            text = f"no credentials of {source_title(self.source)}: {explain_lack(lacking)}"
             raise CredentialsUnavailable(Reason.CREDENTIALS_UNAVAILABLE, text)
-        found = self._keepers.get(name)
+        known = caller.only(self.placeholders) if self.placeholders else NOBODY
+        found = self._keepers.get(known)
         if found is not None:
-            self._keepers.move_to_end(name)
+            self._keepers.move_to_end(known)
             return found
         if self.closed:
             text = f"{source_title(self.source)} is in use no longer"
             raise CredentialsUnavailable(Reason.CREDENTIALS_UNAVAILABLE, text)
-        opened = self._keepers[name] = self._open_keeper(name)
+        opened = self._keepers[known] = self._open_keeper(known)
         if len(self._keepers) > self._capacity:
             self._retire(self._keepers.popitem(last=False)[1])
         return opened
 
 
 class _Gauges(Collector):
-    """Read at the time of the scrape. Sources of one title, and the consumers of one source, are taken together."""
+    """Read at the time of the scrape. Sources of one title, and the callers of one source, are taken together."""
 
     def __init__(self, reports: Callable[[], Iterable[KeeperReport]], clock: Clock) -> None:
         self._reports, self._clock = reports, clock
@@ -290,6 +292,11 @@ class _Gauges(Collector):
                 labels=("source", "state"),
             ),
         )
+
+
+def _place_of(report: KeeperReport) -> tuple[str, str, str, tuple[tuple[str, str], ...]]:
+    caller = report.caller
+    return report.source, caller.consumer or "", caller.key or "", tuple(sorted(caller.metadata.items()))
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:

@@ -35,6 +35,7 @@ from apostille.sdk import (
     StepScope,
     Text,
     WebIdentitySource,
+    placeholder_faults,
 )
 
 _ROLE = r"^arn:[a-z0-9-]+:iam::[0-9]{12}:role/.+$"
@@ -81,7 +82,8 @@ class BaseCredentials(Ruled):
 
 
 class AssumeRole(Spec):
-    """``{consumer}`` in `session_name` and in the values of `tags` stands for the name of who is calling."""
+    """In `session_name` and in the values of `tags`, ``{consumer}`` stands for the name of who is calling, ``{key}``
+    for what stands for their key in logs, ``{metadata.NAME}`` for an entry of the key's metadata."""
 
     role_arn: Annotated[str, Field(pattern=_ROLE)]
     base: BaseCredentials
@@ -111,7 +113,11 @@ def compile_credentials(spec: CredentialsSpec, scope: StepScope, region: str) ->
         return _compile_base(spec, scope, region, ("credentials",))
     at = ("credentials", "assumeRole")
     base = _compile_base(role.base, scope, region, (*at, "base"))
-    problems = [*(base if isinstance(base, list) else ()), *_endpoint_problems(role.sts_endpoint, at)]
+    problems = [
+        *(base if isinstance(base, list) else ()),
+        *_placeholder_problems(role, at),
+        *_endpoint_problems(role.sts_endpoint, at),
+    ]
     if isinstance(base, list) or problems:
         return problems
     return AssumeRoleSource(
@@ -125,6 +131,17 @@ def compile_credentials(spec: CredentialsSpec, scope: StepScope, region: str) ->
         region=region,
         sts_endpoint=role.sts_endpoint,
     )
+
+
+def _placeholder_problems(role: AssumeRole, at: tuple[str, ...]) -> list[Problem]:
+    """Left as it is, a misspelt one would give all callers one session."""
+    texts = [((*at, "sessionName"), role.session_name)]
+    texts += [((*at, "tags", name), value) for name, value in sorted(role.tags.items())]
+    return [
+        Problem(at=place, reason=Reason.INVALID_VALUE, message=fault)
+        for place, text in texts
+        for fault in placeholder_faults(text)
+    ]
 
 
 def _compile_base(spec: BaseCredentials, scope: StepScope, region: str, at: tuple[str, ...]) -> Source | list[Problem]:

@@ -137,7 +137,7 @@ class AwsSigV4Signer:
         if isinstance(payload, Deny):
             return payload
         try:
-            credentials = await self._lease.get(request.consumer)
+            credentials = await self._lease.get(request.caller)
         except CredentialsUnavailable as error:
             return Deny(status=503, reason=error.reason.value, broken=True, cause=str(error))
         wanted = SigningRequest(

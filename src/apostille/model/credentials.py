@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from apostille.base.secrets import SecretText
-
-CONSUMER_PLACEHOLDER = "{consumer}"
-"""In the session name and the tags of an assumed role: stands for the name of the consumer who is calling."""
+from apostille.model.caller import find_placeholders
 
 _SHOWN_CHARACTERS = 4
 
@@ -87,9 +85,9 @@ class DefaultSource:
 class AssumeRoleSource:
     """A role taken with the credentials of `base`.
 
-    `session_name` and the values of `tags` may hold CONSUMER_PLACEHOLDER: then every consumer has credentials of its
-    own. `session_policy` is the JSON text of an IAM policy that narrows the role. `sts_endpoint` is a URL, by default
-    that of `region`, and `region` by default the one in the environment.
+    `session_name` and the values of `tags` may hold the placeholders of `caller`: then there are credentials for each
+    combination of what they stand for. `session_policy` is the JSON text of an IAM policy that narrows the role.
+    `sts_endpoint` is a URL, by default that of `region`, and `region` by default the one in the environment.
     """
 
     base: Source
@@ -116,12 +114,14 @@ Source = (
 )
 
 
-def needs_consumer(source: Source) -> bool:
-    """Whether there is one credential for each consumer, and none without."""
+def placeholders_of(source: Source) -> tuple[str, ...]:
+    """What of the caller the credentials are taken for, in a stable order: there are none without it. Empty: they are
+    the same for everybody."""
     if not isinstance(source, AssumeRoleSource):
-        return False
+        return ()
     texts = (source.session_name, *(value for _, value in source.tags))
-    return any(CONSUMER_PLACEHOLDER in text for text in texts) or needs_consumer(source.base)
+    own = (each for text in texts for each in find_placeholders(text))
+    return tuple(sorted({*own, *placeholders_of(source.base)}))
 
 
 def source_title(source: Source) -> str:

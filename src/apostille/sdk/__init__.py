@@ -23,6 +23,7 @@ from apostille.credentials.fetched import CredentialsUnavailable
 from apostille.keys.format import PREFIX as KEY_PREFIX
 from apostille.keys.outcome import Holder, Refusal, Why
 from apostille.model.auth import HeaderUse, Key, KeyRing
+from apostille.model.caller import Caller, placeholder_faults
 from apostille.model.credentials import (
     AssumeRoleSource,
     ContainerSource,
@@ -85,6 +86,7 @@ __all__ = [
     "AsymmetricKeys",
     "AuthRequest",
     "AuthStep",
+    "Caller",
     "Choice",
     "CompiledIntegration",
     "CompiledStep",
@@ -146,6 +148,7 @@ __all__ = [
     "is_settable_name",
     "is_upstream_name",
     "parse_duration",
+    "placeholder_faults",
     "query_names",
     "sign_v4",
     "sign_v4a",

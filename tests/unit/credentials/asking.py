@@ -12,6 +12,7 @@ import pytest
 from apostille.base.secrets import SecretText
 from apostille.credentials import aws
 from apostille.credentials.fetched import Fetched, FetchError
+from apostille.model.caller import NOBODY, Caller
 from apostille.model.credentials import AssumeRoleSource, Source, StaticSource
 from tests.unit.credentials.stand_ins import CANARY
 
@@ -22,15 +23,15 @@ STATIC = StaticSource(
 SIX_PM = datetime(2026, 5, 1, 18, 0, tzinfo=UTC)
 
 
-async def fetch(source: Source, environ: Mapping[str, str] | None = None, consumer: str | None = None) -> Fetched:
+async def fetch(source: Source, environ: Mapping[str, str] | None = None, caller: Caller = NOBODY) -> Fetched:
     """In a thread, as in life: the servers of the tests run in this loop."""
-    return await asyncio.to_thread(aws.fetch, source, environ or {}, consumer)
+    return await asyncio.to_thread(aws.fetch, source, environ or {}, caller)
 
 
-async def refusal(source: Source, environ: Mapping[str, str] | None = None, consumer: str | None = None) -> str:
+async def refusal(source: Source, environ: Mapping[str, str] | None = None, caller: Caller = NOBODY) -> str:
     """The text of the error, after a look for secrets at all that comes with it."""
     with pytest.raises(FetchError) as caught:
-        await fetch(source, environ, consumer)
+        await fetch(source, environ, caller)
     error: BaseException = caught.value
     assert error.__cause__ is None
     assert error.__context__ is None

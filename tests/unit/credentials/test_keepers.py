@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from apostille.base.secrets import SecretText
 from apostille.credentials.fetched import CredentialsUnavailable
 from apostille.credentials.keeper import State
 from apostille.credentials.keepers import Keepers
+from apostille.model.caller import NOBODY, Caller
 from apostille.model.credentials import AssumeRoleSource, InstanceSource, ProfileSource, Source, StaticSource
 from tests.unit.credentials.stand_ins import CANARY, FakeClock, Instance, Naps, Sts
 
@@ -54,8 +57,12 @@ async def world(clock: FakeClock, naps: Naps) -> AsyncIterator[World]:
     await opened.close()
 
 
-def role(url: str, *, base: Source = STATIC, session_name: str = "gateway") -> AssumeRoleSource:
-    return AssumeRoleSource(base=base, role_arn=ROLE, session_name=session_name, region="eu-west-1", sts_endpoint=url)
+def role(
+    url: str, *, base: Source = STATIC, session_name: str = "gateway", tags: tuple[tuple[str, str], ...] = ()
+) -> AssumeRoleSource:
+    return AssumeRoleSource(
+        base=base, role_arn=ROLE, session_name=session_name, tags=tags, region="eu-west-1", sts_endpoint=url
+    )
 
 
 async def turn() -> None:
@@ -140,7 +147,7 @@ async def test_a_lease_that_is_forgotten_is_given_back(world: World) -> None:
 async def test_every_consumer_has_credentials_of_its_own_and_one_fetch(world: World, sts: Sts) -> None:
     lease = world.open().lease(role(sts.url, session_name="gw-{consumer}"))
     names = ["blue", "green", "red"] * 60
-    given = await asyncio.gather(*(lease.get(name, patience=PATIENCE) for name in names))
+    given = await asyncio.gather(*(lease.get(Caller(consumer=name), patience=PATIENCE) for name in names))
     assert sorted(form["RoleSessionName"] for form in sts.requests) == ["gw-blue", "gw-green", "gw-red"]
     by_name = {name: {given[i].access_key for i in range(len(names)) if names[i] == name} for name in set(names)}
     assert all(len(keys) == 1 for keys in by_name.values())
@@ -149,20 +156,58 @@ async def test_every_consumer_has_credentials_of_its_own_and_one_fetch(world: Wo
 
 async def test_no_consumer_gets_no_credentials_where_each_has_its_own(world: World, sts: Sts) -> None:
     lease = world.open().lease(role(sts.url, session_name="gw-{consumer}"))
-    for nobody in (None, ""):
+    for nobody in (NOBODY, Caller(consumer=""), Caller(key="apo_live_x", metadata={"consumer": "blue"})):
         with pytest.raises(CredentialsUnavailable) as caught:
             await lease.get(nobody)
         assert caught.value.reason == "credentials_unavailable"
     assert sts.requests == []
 
 
+async def test_credentials_are_those_of_the_facts_that_the_source_names_and_of_no_others(
+    world: World, sts: Sts
+) -> None:
+    keepers = world.open()
+    lease = keepers.lease(role(sts.url, session_name="{key}", tags=(("team", "{metadata.team}"),)))
+    one = Caller(consumer="blue", key="apo_live_1", metadata={"team": "a", "mail": "b@example.com"})
+    callers = [
+        one,
+        replace(one, consumer="red"),
+        replace(one, consumer=None, metadata={"team": "a", "mail": "r@example.com"}),
+        replace(one, key="apo_live_2"),
+        replace(one, metadata={"team": "b"}),
+    ]
+    given = [(await lease.get(each, patience=PATIENCE)).access_key for each in callers]
+    assert given == ["ASIA00000001"] * 3 + ["ASIA00000002", "ASIA00000003"]
+    assert [report.caller for report in keepers.reports() if report.caller != NOBODY] == [
+        Caller(key="apo_live_1", metadata={"team": "a"}),
+        Caller(key="apo_live_1", metadata={"team": "b"}),
+        Caller(key="apo_live_2", metadata={"team": "a"}),
+    ]
+
+
+async def test_who_lacks_a_fact_gets_no_credentials_and_is_told_which(world: World, sts: Sts) -> None:
+    base = role(sts.url, session_name="{metadata.team}")
+    lease = world.open().lease(role(sts.url, base=base, tags=(("key", "{key}"),)))
+    for caller, lacking in (
+        (Caller(consumer="alice", metadata={"team": "blue"}), "{key}"),
+        (Caller(consumer="alice", key="apo_live_1"), "{metadata.team}"),
+        (Caller(consumer="alice", key="apo_live_1", metadata={"team": ""}), "{metadata.team}"),
+    ):
+        with pytest.raises(CredentialsUnavailable, match=f"{re.escape(lacking)} stands for ") as caught:
+            await lease.get(caller)
+        assert caught.value.reason == "credentials_unavailable"
+    assert sts.requests == []
+    await lease.get(Caller(key="apo_live_1", metadata={"team": "blue"}), patience=PATIENCE)
+    assert [form["RoleSessionName"] for form in sts.requests] == ["blue", "gateway"]
+
+
 async def test_the_consumers_kept_are_bounded_and_the_one_longest_silent_goes(world: World, sts: Sts) -> None:
     keepers = world.open(capacity=2)
     lease = keepers.lease(role(sts.url, session_name="gw-{consumer}"))
     for name in ("blue", "green", "blue", "red"):
-        await lease.get(name, patience=PATIENCE)
-    assert [report.consumer for report in keepers.reports() if report.consumer] == ["blue", "red"]
-    await lease.get("blue", patience=PATIENCE)
+        await lease.get(Caller(consumer=name), patience=PATIENCE)
+    assert [report.caller.consumer for report in keepers.reports() if report.caller.consumer] == ["blue", "red"]
+    await lease.get(Caller(consumer="blue"), patience=PATIENCE)
     assert len(sts.requests) == 3
 
 
@@ -171,9 +216,9 @@ async def test_consumers_who_call_no_more_are_forgotten_with_the_end_of_their_cr
 ) -> None:
     keepers = world.open()
     lease = keepers.lease(role(sts.url, session_name="gw-{consumer}"))
-    await lease.get("blue", patience=PATIENCE)
+    await lease.get(Caller(consumer="blue"), patience=PATIENCE)
     world.clock.advance(2 * 3600)
-    assert [report.consumer for report in keepers.reports()] == [None]
+    assert [report.caller for report in keepers.reports()] == [NOBODY]
     await turn()
     assert background_tasks() == set()
 
@@ -263,12 +308,12 @@ async def test_closing_ends_all_tasks_and_leaves_the_registry_as_it_was(
     keepers = world.open(instance.environ)
     held = [keepers.lease(InstanceSource()), keepers.lease(role(sts.url, session_name="{consumer}"))]
     await held[0].get(patience=PATIENCE)
-    await held[1].get("blue", patience=PATIENCE)
+    await held[1].get(Caller(consumer="blue"), patience=PATIENCE)
     await keepers.close()
     assert background_tasks() == set()
     assert world.metrics() == {}
     with pytest.raises(CredentialsUnavailable):
-        await held[1].get("green")
+        await held[1].get(Caller(consumer="green"))
     with pytest.raises(RuntimeError):
         keepers.lease(STATIC)
     world.open().lease(STATIC)

@@ -2,13 +2,13 @@
 
 import asyncio
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from apostille.model.credentials import (
-    WebIdentitySource,
-)
+from apostille.model.caller import NOBODY, Caller
+from apostille.model.credentials import WebIdentitySource
 from tests.unit.credentials.asking import ROLE, fetch, refusal, role
 from tests.unit.credentials.stand_ins import CANARY, Instance, Sts
 
@@ -97,10 +97,23 @@ async def test_what_was_not_written_is_not_sent(sts: Sts) -> None:
     assert set(sts.requests[0]) == {"Action", "Version", "RoleArn", "RoleSessionName", "DurationSeconds"}
 
 
-async def test_the_credentials_of_an_assumed_role_are_those_of_its_session(moto_url: str) -> None:
+@pytest.mark.parametrize(
+    ("session_name", "caller", "named"),
+    [
+        ("gateway-{consumer}", Caller(consumer="team-blue"), "gateway-team-blue"),
+        (
+            "{key}@{metadata.team}",
+            Caller(key="apo_live_0123456789ab", metadata={"team": "blue"}),
+            "apo_live_0123456789ab@blue",
+        ),
+    ],
+)
+async def test_the_credentials_of_an_assumed_role_are_those_of_its_session(
+    moto_url: str, session_name: str, caller: Caller, named: str
+) -> None:
     from botocore.session import Session
 
-    fetched = await fetch(role(moto_url, session_name="gateway-{consumer}"), consumer="team-blue")
+    fetched = await fetch(role(moto_url, session_name=session_name), caller=caller)
 
     def identity() -> str:
         held = fetched.credentials
@@ -118,7 +131,7 @@ async def test_the_credentials_of_an_assumed_role_are_those_of_its_session(moto_
         finally:
             client.close()
 
-    assert (await asyncio.to_thread(identity)).endswith("assumed-role/reader/gateway-team-blue")
+    assert (await asyncio.to_thread(identity)).endswith(f"assumed-role/reader/{named}")
 
 
 async def test_roles_can_be_chained(sts: Sts) -> None:
@@ -153,21 +166,50 @@ async def test_without_a_region_the_text_says_where_to_write_one() -> None:
 
 async def test_the_consumer_is_in_session_name_and_tags(sts: Sts) -> None:
     source = role(sts.url, session_name="gw-{consumer}", tags=(("who", "{consumer}"),))
-    await fetch(source, consumer="team-blue.v1")
+    await fetch(source, caller=Caller(consumer="team-blue.v1"))
     assert sts.requests[0]["RoleSessionName"] == "gw-team-blue.v1"
     assert sts.requests[0]["Tags.member.1.Value"] == "team-blue.v1"
 
 
-@pytest.mark.parametrize("where", [{"session_name": "gw-{consumer}"}, {"tags": (("who", "{consumer}"),)}])
-async def test_without_a_consumer_no_role_is_taken_in_the_name_of_one(sts: Sts, where: dict[str, object]) -> None:
-    assert "{consumer}" in await refusal(role(sts.url, **where))
+async def test_the_key_and_its_metadata_are_in_session_name_and_tags(sts: Sts) -> None:
+    caller = Caller(consumer="blue", key="apo_live_0123456789ab", metadata={"team": "Team Blue", "other": "x"})
+    tags = (("key", "{key}"), ("team", "of {metadata.team}: {consumer}"))
+    await fetch(role(sts.url, session_name="{consumer}@{key}", tags=tags), caller=caller)
+    (form,) = sts.requests
+    assert form["RoleSessionName"] == "blue@apo_live_0123456789ab"
+    assert [form[f"Tags.member.{n}.Value"] for n in (1, 2)] == ["apo_live_0123456789ab", "of Team Blue: blue"]
+
+
+@pytest.mark.parametrize(
+    ("text", "caller", "lacking"),
+    [
+        ("for {consumer}", NOBODY, ["{consumer}"]),
+        ("for {consumer}", Caller(consumer=""), ["{consumer}"]),
+        ("for {key}", Caller(consumer="blue"), ["{key}"]),
+        ("for {metadata.team}", Caller(consumer="blue", metadata={"Team": "blue"}), ["{metadata.team}"]),
+        ("for {metadata.team}", Caller(consumer="blue", metadata={"team": ""}), ["{metadata.team}"]),
+        ("{metadata.team}{key}{consumer}", Caller(consumer="blue"), ["{key}", "{metadata.team}"]),
+    ],
+)
+@pytest.mark.parametrize("place", ["session_name", "tags"])
+async def test_without_what_a_placeholder_stands_for_no_role_is_taken(
+    sts: Sts, place: str, text: str, caller: Caller, lacking: list[str]
+) -> None:
+    written = {"session_name": text, "tags": (("who", text),)}[place]
+    said = await refusal(role(sts.url, **{place: written}), caller=caller)
+    assert [each for each in ("{consumer}", "{key}", "{metadata.team}") if f"{each} stands" in said] == lacking
     assert sts.requests == []
+
+
+async def test_what_comes_in_for_a_placeholder_is_not_filled_in_again(sts: Sts) -> None:
+    await fetch(role(sts.url, session_name="{consumer}"), caller=Caller(consumer="{key}", key="apo_live_1"))
+    assert sts.requests[0]["RoleSessionName"].startswith("-key--")
 
 
 async def test_consumers_whose_names_do_not_fit_stay_different(sts: Sts) -> None:
     names = ["a", "a b", "a/b", "x" * 200, "x" * 201, "été", "a-b"]
     for name in names:
-        await fetch(role(sts.url, session_name="{consumer}"), consumer=name)
+        await fetch(role(sts.url, session_name="{consumer}"), caller=Caller(consumer=name))
     sent = [form["RoleSessionName"] for form in sts.requests]
     assert len(set(sent)) == len(names)
     assert all(2 <= len(name) <= 64 for name in sent)
@@ -176,8 +218,10 @@ async def test_consumers_whose_names_do_not_fit_stay_different(sts: Sts) -> None
 
 async def test_a_tag_is_sent_as_it_is_or_not_at_all(sts: Sts) -> None:
     source = role(sts.url, tags=(("who", "{consumer}"),))
-    await fetch(source, consumer="Zoë Ångström_1 .:/=+@-")
+    await fetch(source, caller=Caller(consumer="Zoë Ångström_1 .:/=+@-"))
     assert sts.requests[0]["Tags.member.1.Value"] == "Zoë Ångström_1 .:/=+@-"
     for name in ("a*b", "x" * 257, "a\x00b"):
-        assert "the tag 'who'" in await refusal(source, consumer=name)
+        assert "the tag 'who'" in await refusal(source, caller=Caller(consumer=name))
+        by_team = replace(source, tags=(("team", "{metadata.team}"),))
+        assert "the tag 'team'" in await refusal(by_team, caller=Caller(metadata={"team": name}))
     assert len(sts.requests) == 1

@@ -24,6 +24,7 @@ from apostille.credentials import aws
 from apostille.credentials.environment import Environment
 from apostille.credentials.fetched import CredentialsUnavailable, Fetched
 from apostille.credentials.keepers import Keepers
+from apostille.model.caller import NOBODY, Caller
 from apostille.model.credentials import (
     AssumeRoleSource,
     ContainerSource,
@@ -207,9 +208,9 @@ async def test_whatever_a_source_answers_no_error_shows_it(endpoint: Endpoint, t
     asked = ("container", "role", "web identity")
     # The others are asked nothing over the network: once is enough.
     for name in found if said == "refused" else asked:
-        consumer = "alice" if name == "role of a consumer" else None
+        caller = Caller(consumer="alice") if name == "role of a consumer" else NOBODY
         with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever it is, it is looked at
-            await asyncio.to_thread(aws.fetch, found[name], environment(endpoint.url), consumer)
+            await asyncio.to_thread(aws.fetch, found[name], environment(endpoint.url), caller)
         check(caught.value)
 
 
@@ -226,7 +227,7 @@ async def test_keepers_tell_nothing_of_what_they_hold_or_failed_to_get(
     try:
         for name, lease in leases.items():
             with pytest.raises(CredentialsUnavailable) as caught:
-                await lease.get("alice" if name == "role of a consumer" else None)
+                await lease.get(Caller(consumer="alice") if name == "role of a consumer" else NOBODY)
             check(caught.value)
         credentials = await held.get()
         texts = [repr(each) for each in (keepers, held, credentials, *leases.values())]

@@ -19,7 +19,7 @@ from apostille.model.credentials import (
     Source,
     StaticSource,
     WebIdentitySource,
-    needs_consumer,
+    placeholders_of,
     source_title,
 )
 from tests.unit.credentials.stand_ins import CANARY
@@ -87,7 +87,13 @@ def test_equal_sources_are_one_key() -> None:
     assert len(set(ALL)) == len(ALL)
 
 
-def test_only_a_placeholder_in_session_name_or_tags_makes_a_source_personal() -> None:
-    assert [needs_consumer(source) for source in ALL] == [False] * 8 + [True]
-    assert needs_consumer(AssumeRoleSource(base=STATIC, role_arn=ROLE, session_name="gw-{consumer}"))
-    assert not needs_consumer(AssumeRoleSource(base=STATIC, role_arn=ROLE, external_id="{consumer}"))
+def test_only_placeholders_in_session_name_or_tags_make_a_source_personal() -> None:
+    assert [placeholders_of(source) for source in ALL] == [()] * 8 + [("consumer",)]
+    assert placeholders_of(AssumeRoleSource(base=STATIC, role_arn=ROLE, external_id="{consumer}")) == ()
+    several = AssumeRoleSource(
+        base=ALL[-1],
+        role_arn=ROLE,
+        session_name="{}{key}{1}{key}",
+        tags=(("{consumer}", "{metadata.team}"), ("b", "{metadata.cost center}{metadata.}")),
+    )
+    assert placeholders_of(several) == ("consumer", "key", "metadata.cost center", "metadata.team")

@@ -110,6 +110,32 @@ def assumed(endpoint: str) -> Mapping[str, object]:
     return {"assumeRole": {"roleArn": ROLE, "base": {"instance": {}}, "stsEndpoint": endpoint}}
 
 
+def taken(**role: object) -> Mapping[str, object]:
+    return {"assumeRole": {"roleArn": ROLE, "base": {"instance": {}}, **role}}
+
+
+@pytest.mark.parametrize(
+    "text", ["{consumer}", "{key}", "gw-{consumer}-{key}", "{metadata.team}", "{metadata.cost center}", "${key}"]
+)
+def test_placeholders_that_are_known_stay_in_their_places(text: str) -> None:
+    source = compiled(taken(sessionName=text, tags={"who": text}))
+    assert isinstance(source, AssumeRoleSource)
+    assert (source.session_name, source.tags) == (text, (("who", text),))
+
+
+def test_every_misspelt_placeholder_is_told_at_its_place() -> None:
+    outcome = compiled(taken(sessionName="{consumr}", tags={"b": "{metadata.} {keys}", "a": "{user}", "c": "{key}"}))
+    assert isinstance(outcome, list)
+    at = ("credentials", "assumeRole")
+    assert [(problem.at, problem.reason) for problem in outcome] == [
+        ((*at, "sessionName"), Reason.INVALID_VALUE),
+        ((*at, "tags", "a"), Reason.INVALID_VALUE),
+        ((*at, "tags", "b"), Reason.INVALID_VALUE),
+        ((*at, "tags", "b"), Reason.INVALID_VALUE),
+    ]
+    assert outcome[0].message == "`{consumr}` stands for nothing; write `{consumer}`."
+
+
 def with_token(endpoint: str) -> Mapping[str, object]:
     return {"webIdentity": {"roleArn": ROLE, "tokenFile": "/var/run/token", "stsEndpoint": endpoint}}
 

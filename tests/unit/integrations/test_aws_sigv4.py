@@ -11,6 +11,7 @@ from apostille.base.secrets import SecretText
 from apostille.credentials.fetched import CredentialsUnavailable, Reason
 from apostille.integrations.aws_sigv4 import KIND, find_refusal
 from apostille.integrations.aws_sigv4_spec import Allowed, AwsSigV4Config
+from apostille.model.caller import NOBODY, Caller
 from apostille.model.credentials import Source, StaticSource
 from apostille.signing.sigv4 import EMPTY_HASH, STREAMING_UNSIGNED_TRAILER, UNSIGNED_PAYLOAD, Credentials
 
@@ -51,7 +52,7 @@ class FixedCredentials:
     """Gives what it was told to, and remembers for whom."""
 
     outcome: Credentials | CredentialsUnavailable = CREDENTIALS
-    consumers: list[str | None] = field(default_factory=list)
+    callers: list[Caller] = field(default_factory=list)
     doubts: int = 0
 
     def lease(self, source: Source, /) -> FixedCredentials:
@@ -60,8 +61,8 @@ class FixedCredentials:
     def doubt(self) -> None:
         self.doubts += 1
 
-    async def get(self, consumer: str | None = None) -> Credentials:
-        self.consumers.append(consumer)
+    async def get(self, caller: Caller = NOBODY) -> Credentials:
+        self.callers.append(caller)
         if isinstance(self.outcome, CredentialsUnavailable):
             raise self.outcome
         return self.outcome
@@ -183,10 +184,10 @@ async def test_without_credentials_nothing_is_signed(reason: Reason) -> None:
     assert (refused.status, refused.reason, refused.broken) == (503, reason.value, True)
 
 
-async def test_the_consumer_is_told_to_the_credentials() -> None:
+async def test_who_is_calling_is_told_to_the_credentials() -> None:
     credentials = FixedCredentials()
-    await sign(replace(GET, consumer="alice"), credentials=credentials)
-    assert credentials.consumers == ["alice"]
+    await sign(replace(GET, consumer="alice", key="apo_live_1", traits={"team": "a"}), credentials=credentials)
+    assert credentials.callers == [Caller(consumer="alice", key="apo_live_1", metadata={"team": "a"})]
 
 
 async def test_an_explanation_shows_the_steps_and_no_session_token() -> None:

@@ -17,6 +17,7 @@ from apostille.base.refs import Ref
 from apostille.base.secrets import SecretText
 from apostille.integrations.aws_sigv4 import KIND
 from apostille.integrations.aws_sigv4_spec import AwsSigV4Config, AwsSigV4Spec
+from apostille.model.caller import NOBODY, Caller
 from apostille.model.credentials import Source
 from apostille.model.destination import Endpoint
 from apostille.signing import sigv4a
@@ -68,7 +69,7 @@ class Fixed:
     def lease(self, source: Source, /) -> Fixed:
         return self
 
-    async def get(self, consumer: str | None = None) -> Credentials:
+    async def get(self, caller: Caller = NOBODY) -> Credentials:
         return WHO
 
     def doubt(self) -> None:
