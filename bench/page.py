@@ -126,7 +126,13 @@ def _scale(found: Mapping[str, Any] | None) -> Iterable[str]:
                 f"{change['seconds']:.2f} s, {change['longest']:.2f} s",
             ),
             ("requests meanwhile, failed, p99", _while_changing(change)),
-            ("Envoy's memory", f"{change['envoy_rss_bytes'] / MIB:.0f} MiB"),
+            (
+                "Envoy's memory: at rest, right after the changes, at its highest",
+                ", ".join(
+                    f"{change[name] / MIB:.0f} MiB"
+                    for name in ("envoy_rss_bytes", "envoy_rss_after_changes_bytes", "envoy_peak_bytes")
+                ),
+            ),
             *((f"memory of {name}", f"{size / MIB:.0f} MiB") for name, size in change["pss_bytes"].items()),
         ]
     yield _table(("what", "measured"), rows)

@@ -24,7 +24,7 @@ from apostille.sources.files import FilesSource
 from apostille.translate.pipeline import translate
 from apostille.xds.configuration import emit_snapshot
 from apostille.xds.routes import RouteCache
-from bench.accounting import read_pss_bytes, read_rss_bytes
+from bench.accounting import read_peak_bytes, read_pss_bytes, read_rss_bytes
 from bench.design import API_KEY, KEY_HEADER
 from bench.designs.apostille_gateway import Gateway, run_gateway
 from bench.envoy_config import route_prefix, upstream_config
@@ -38,6 +38,8 @@ ROUTES = 10_000
 _CHANGED = 5_042
 _RATE = 200.0
 _WITHIN_SECONDS = 30.0
+# Envoy gives memory back that nothing has needed for a minute; see `bytes_to_release` in its bootstrap.
+_REST_SECONDS = 90.0
 
 Figures = dict[str, Any]
 
@@ -46,7 +48,7 @@ async def measure(*, quick: bool, say: Callable[[str], None], routes: int = ROUT
     translation = await _translation(routes, repeats=1 if quick else 3)
     say(f"translation of {routes} routes: {translation}")
     try:
-        change = await _change(routes, changes=2 if quick else 5)
+        change = await _change(routes, changes=2 if quick else 5, rest=0.0 if quick else _REST_SECONDS)
     except (StartError, ChildError, TimeoutError) as error:
         change = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
     say(f"one change among {routes} routes: {change}")
@@ -76,8 +78,9 @@ async def _translation(routes: int, *, repeats: int) -> Figures:
     return {part: median(values) for part, values in times.items()}
 
 
-async def _change(routes: int, *, changes: int) -> Figures:
-    """Seconds from writing a file until the change is served, with requests going through all the while."""
+async def _change(routes: int, *, changes: int, rest: float) -> Figures:
+    """Seconds from writing a file until the change is served, with requests going through all the while. `rest`:
+    seconds from the last change until memory is read once more."""
     number = min(_CHANGED, routes - 1)
     first = number - number % ROUTES_A_TABLE
     numbers = range(first, min(first + ROUTES_A_TABLE, routes))
@@ -93,6 +96,8 @@ async def _change(routes: int, *, changes: int) -> Figures:
         stop.set()
         outcomes = await load
         envoy = gateway.children()["envoy"]
+        rss_after_changes = read_rss_bytes(envoy)
+        await asyncio.sleep(rest)
         return {
             "start_seconds": began,
             "seconds": median(seconds),
@@ -102,6 +107,8 @@ async def _change(routes: int, *, changes: int) -> Figures:
             "failed": sum(each.failed for each in outcomes),
             "p99": max(each.p99 for each in outcomes),
             "envoy_rss_bytes": read_rss_bytes(envoy),
+            "envoy_rss_after_changes_bytes": rss_after_changes,
+            "envoy_peak_bytes": read_peak_bytes(envoy),
             "pss_bytes": {name: read_pss_bytes((pid,)) for name, pid in gateway.children().items()},
         }
 

@@ -46,6 +46,8 @@ CHANGE = {
     "failed": 0,
     "p99": 0.003,
     "envoy_rss_bytes": 200 * 1024**2,
+    "envoy_rss_after_changes_bytes": 240 * 1024**2,
+    "envoy_peak_bytes": 260 * 1024**2,
     "pss_bytes": {"envoy": 190 * 1024**2},
 }
 REPORT = Report(
