@@ -5,24 +5,20 @@ Every change, and every attempt at one, gives one line for the audit.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from dataclasses import fields as dataclass_fields
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Final, Protocol, TypeVar, cast
+from enum import Enum
+from typing import Final
 
 from apostille.base.clock import Clock
 from apostille.base.secrets import SecretText
-from apostille.keys.errors import (
-    DamagedRecord,
-    KeyChanged,
-    KeyExists,
-    KeyNotActive,
-    KeyNotFound,
-    StoreUnavailable,
-)
-from apostille.keys.format import PREFIX, Chance, KeyParts, new_key
-from apostille.keys.record import KeyRecord, Pepper, State, to_second
+from apostille.keys.audit import Action, AuditLine, Journal
+from apostille.keys.errors import DamagedRecord, KeyChanged, KeyNotFound
+from apostille.keys.format import Chance, KeyParts, new_key
+from apostille.keys.record import KeyRecord, State, to_second
+from apostille.keys.settings import PepperSource
 from apostille.keys.store import KeyStore, Page
 from apostille.keys.transfer import Imported, export_lines, import_lines
 from apostille.model.limits import UNLIMITED, Limits
@@ -30,46 +26,10 @@ from apostille.model.scopes import EVERYTHING, NOTHING, Scopes
 
 ENV = "live"
 _PAGE = 100
-# How many keys are looked at for one page of those that were asked for: the store has others to serve.
-_MOST_LOOKED_AT = 10_000
+# Of the store, for one of ours: who asks for rare keys waits for the next page and nobody else does.
+_MOST_PAGES = 100
 _ATTEMPTS = 5
-
-_T = TypeVar("_T")
-
-
-class Action(StrEnum):
-    CREATE = "create"
-    UPDATE = "update"
-    ROTATE = "rotate"
-    REVOKE = "revoke"
-    DELETE = "delete"
-    IMPORT = "import"
-    EXPORT = "export"
-
-
-class Outcome(StrEnum):
-    """`UNKNOWN`: the store gave no answer; the change may have been made. `PARTLY`: it ended before its end."""
-
-    DONE = "done"
-    REFUSED = "refused"
-    UNKNOWN = "unknown"
-    PARTLY = "partly"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditLine:
-    """Who did what to which key. `key` is ``apo_<env>_<id>``, or the id alone where no more is known.
-
-    `actor` is whom the caller of the desk takes it for. `note` is a cause, a successor or a count.
-    """
-
-    when: datetime
-    action: Action
-    outcome: Outcome
-    actor: str
-    key: str | None = None
-    consumer: str | None = None
-    note: str = ""
+_LAST_LINE = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,30 +47,32 @@ class Order:
     expires: datetime | None = None
 
 
-class _Same(StrEnum):
-    SAME = "as it is"
+class Same(Enum):
+    """Stands for what a field is already, where None is a value."""
+
+    SAME = "same"
 
 
-SAME: Final = _Same.SAME
+SAME: Final = Same.SAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """What is to be another: whole fields of `KeyRecord`. What is `SAME` stays."""
 
-    name: str | _Same = SAME
-    consumer: str | _Same = SAME
-    labels: Mapping[str, str] | _Same = SAME
-    metadata: Mapping[str, str] | _Same = SAME
-    scopes: Scopes | _Same = SAME
-    limits: Limits | _Same = SAME
-    not_before: datetime | None | _Same = SAME
-    expires: datetime | None | _Same = SAME
+    name: str | Same = SAME
+    consumer: str | Same = SAME
+    labels: Mapping[str, str] | Same = SAME
+    metadata: Mapping[str, str] | Same = SAME
+    scopes: Scopes | Same = SAME
+    limits: Limits | Same = SAME
+    not_before: datetime | Same | None = SAME
+    expires: datetime | Same | None = SAME
 
     def applied(self, record: KeyRecord) -> KeyRecord:
         """Raises ValueError where the outcome cannot be a record."""
-        fields = {name: getattr(self, name) for name in self.__slots__}
-        return _sound(replace(record, **{name: value for name, value in fields.items() if value is not SAME}))
+        fields = {each.name: getattr(self, each.name) for each in dataclass_fields(self)}
+        return replace(record, **{name: value for name, value in fields.items() if value is not SAME})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,12 +100,6 @@ class Issued:
     retiring: KeyRecord | None = None
 
 
-class ReadsPepper(Protocol):
-    def read(self) -> Pepper:
-        """Raises KeysError, with advice, when there is none."""
-        ...
-
-
 class KeyDesk:
     """Methods raise what `KeyStore` says, and ValueError, with a text for people, for what cannot be a record.
 
@@ -154,20 +110,21 @@ class KeyDesk:
     def __init__(
         self,
         store: KeyStore,
-        pepper: ReadsPepper,
+        pepper: PepperSource,
         clock: Clock,
         chance: Chance,
         audit: Callable[[AuditLine], None],
     ) -> None:
-        self._store, self._pepper, self._clock, self._chance, self._audit = store, pepper, clock, chance, audit
+        self._store, self._pepper, self._clock, self._chance = store, pepper, clock, chance
+        self._journal = Journal(clock, audit)
 
     async def create(self, order: Order, *, actor: str) -> Issued:
-        parts, digest = self._new(order.env)
-        now = to_second(self._clock.now())
-        if order.expires is not None and order.expires <= now:
-            raise ValueError(f"the key would have expired at {_written(order.expires)} already; write a later time")
-        record = _sound(
-            KeyRecord(
+        """Raises PepperMissing too, as `rotate` does."""
+        with self._journal.entry(Action.CREATE, actor) as entry:
+            entry.consumer = order.consumer
+            now = to_second(self._clock.now())
+            parts, digest = self._new(order.env)
+            record = KeyRecord(
                 id=parts.id,
                 env=order.env,
                 consumer=order.consumer,
@@ -181,9 +138,9 @@ class KeyDesk:
                 not_before=order.not_before,
                 expires=order.expires,
             )
-        )
-        stored = await self._audited(Action.CREATE, actor, self._store.put(record), parts.shown, order.consumer)
-        return Issued(record=stored, key=parts.key)
+            _check_times(record, now)
+            entry.begin(parts.shown, order.consumer)
+            return Issued(record=await self._store.put(record), key=parts.key)
 
     async def get(self, key_id: str) -> KeyRecord:
         """Raises KeyNotFound and DamagedRecord."""
@@ -200,34 +157,28 @@ class KeyDesk:
         """
         page = await self._store.page(cursor, limit=limit)
         records, damaged = [each for each in page.records if wanted.fits(each)], [*page.damaged]
-        looked_at = limit
-        while page.cursor is not None and len(records) < limit and looked_at < _MOST_LOOKED_AT:
+        for _ in range(_MOST_PAGES - 1):
+            if page.cursor is None or len(records) >= limit:
+                break
             page = await self._store.page(page.cursor, limit=limit)
             records += [each for each in page.records if wanted.fits(each)]
             damaged += page.damaged
-            looked_at += limit
         return Page(records=tuple(records), damaged=tuple(damaged), cursor=page.cursor)
 
     async def update(self, key_id: str, change: Change, *, actor: str, revision: int | None = None) -> KeyRecord:
         """Change what is said of a key. `revision`: only when that is its present one, else KeyChanged is raised."""
-        record = await self._read(Action.UPDATE, key_id, actor)
-        for attempt in range(_ATTEMPTS):
-            self._expect(Action.UPDATE, record, revision, actor)
-            changed = change.applied(record)
-            try:
-                return await self._audited(
-                    Action.UPDATE,
-                    actor,
-                    self._store.replace(changed),
-                    record.shown,
-                    changed.consumer,
-                    ignored=() if revision is not None or attempt == _ATTEMPTS - 1 else (KeyChanged,),
-                )
-            except KeyChanged:
-                if revision is not None or attempt == _ATTEMPTS - 1:
-                    raise
-                record = await self._read(Action.UPDATE, key_id, actor)
-        raise KeyChanged(key_id)
+        with self._journal.entry(Action.UPDATE, actor, key_id) as entry:
+            for _ in range(_ATTEMPTS):
+                record = await self._expected(key_id, revision)
+                changed = change.applied(record)
+                if changed.expires != record.expires:
+                    _check_times(changed, to_second(self._clock.now()))
+                entry.begin(record.shown, changed.consumer)
+                try:
+                    return await self._store.replace(changed)
+                except KeyChanged:
+                    continue
+            raise KeyChanged(key_id)
 
     async def rotate(
         self,
@@ -236,7 +187,7 @@ class KeyDesk:
         *,
         actor: str,
         revision: int | None = None,
-        expires: datetime | None | _Same = SAME,
+        expires: datetime | Same | None = SAME,
     ) -> Issued:
         """Make a successor that may do the same; the old key ends after `grace`, or when it would have ended anyway.
 
@@ -245,18 +196,13 @@ class KeyDesk:
         """
         if grace < timedelta(0):
             raise ValueError("a grace is not negative; write 0s for none")
-        record = await self._read(Action.ROTATE, key_id, actor)
-        self._expect(Action.ROTATE, record, revision, actor)
-        now = to_second(self._clock.now())
-        if expires is SAME:
-            expires = None if record.expires is None else now + (record.expires - record.created)
-        if expires is not None and expires <= now:
-            raise ValueError(
-                f"the successor would have expired at {_written(expires)} already; write a later time for it"
-            )
-        parts, digest = self._new(record.env)
-        successor = _sound(
-            replace(
+        with self._journal.entry(Action.ROTATE, actor, key_id) as entry:
+            record = await self._expected(key_id, revision)
+            now = to_second(self._clock.now())
+            if isinstance(expires, Same):
+                expires = None if record.expires is None else now + (record.expires - record.created)
+            parts, digest = self._new(record.env)
+            successor = replace(
                 record,
                 id=parts.id,
                 digest=digest,
@@ -267,125 +213,66 @@ class KeyDesk:
                 successor=None,
                 revision=0,
             )
-        )
-        rotated = await self._audited(
-            Action.ROTATE,
-            actor,
-            self._store.rotate(record, successor, to_second(now + grace)),
-            record.shown,
-            record.consumer,
-            f"successor {successor.shown}",
-        )
-        return Issued(record=rotated.successor, key=parts.key, retiring=rotated.retiring)
+            _check_times(successor, now)
+            entry.begin(record.shown, record.consumer)
+            entry.note = f"successor {parts.shown}"
+            rotated = await self._store.rotate(record, successor, to_second(now + grace))
+            return Issued(record=rotated.successor, key=parts.key, retiring=rotated.retiring)
 
     async def revoke(self, key_id: str, *, actor: str) -> KeyRecord:
         """End a key for good. It stays known. Raises KeyNotFound and DamagedRecord."""
-        record = await self._read(Action.REVOKE, key_id, actor)
-        return await self._audited(Action.REVOKE, actor, self._store.revoke(key_id), record.shown, record.consumer)
+        with self._journal.entry(Action.REVOKE, actor, key_id) as entry:
+            record = await self.get(key_id)
+            entry.begin(record.shown, record.consumer)
+            return await self._store.revoke(key_id)
 
     async def delete(self, key_id: str, *, actor: str) -> None:
         """Forget a key, damaged or not, with all that is known of it. Raises KeyNotFound."""
-        shown, consumer = key_id, None
-        try:
-            record = await self._read(Action.DELETE, key_id, actor)
-            shown, consumer = record.shown, record.consumer
-        except DamagedRecord:
-            pass
-        if not await self._audited(Action.DELETE, actor, self._store.delete(key_id), shown, consumer):
-            raise KeyNotFound(key_id)
+        with self._journal.entry(Action.DELETE, actor, key_id) as entry:
+            try:
+                record = await self.get(key_id)
+                entry.begin(record.shown, record.consumer)
+            except DamagedRecord:
+                entry.begin(key_id, None)
+            if not await self._store.delete(key_id):
+                raise KeyNotFound(key_id)
 
     async def load(self, lines: AsyncIterable[bytes], *, actor: str) -> Imported:
         """Import what `export` gave; keys that are there already are left alone. Raises as `import_lines` does."""
-        try:
+        with self._journal.entry(Action.IMPORT, actor) as entry:
+            entry.begin(None, None)
             report = await import_lines(self._store, lines)
-        except BaseException as error:
-            self._note(Action.IMPORT, Outcome.PARTLY, actor, note=type(error).__name__)
-            raise
-        counts = f"{report.created} created, {report.same} there already, {report.different} there and different"
-        self._note(Action.IMPORT, Outcome.DONE, actor, note=counts)
-        return report
+            entry.note = f"{report.created} created, {report.same} the same, {report.different} different and left"
+            return report
 
     async def export(self, damaged: Callable[[DamagedRecord], None], *, actor: str) -> AsyncIterator[bytes]:
-        """The lines of `export_lines`. They hold digests of keys."""
-        count, outcome = 0, Outcome.PARTLY
-        try:
+        """The lines of `export_lines`. They hold digests of keys. Exhaust or close it: then comes the audit."""
+        with self._journal.entry(Action.EXPORT, actor) as entry:
+            entry.begin(None, None)
             async for line in export_lines(self._store, damaged):
+                entry.note = line.decode()[:_LAST_LINE] if line.startswith(b"end ") else "cut off"
                 yield line
-                count += 1
-            outcome = Outcome.DONE
-        finally:
-            # Neither the first line nor the last is a key.
-            self._note(Action.EXPORT, outcome, actor, note=f"{max(0, count - (2 if outcome is Outcome.DONE else 1))} keys")
 
     def _new(self, env: str) -> tuple[KeyParts, bytes]:
         parts = new_key(env, self._chance)
         return parts, self._pepper.read().digest(parts.key)
 
-    async def _read(self, action: Action, key_id: str, actor: str) -> KeyRecord:
-        try:
-            return await self.get(key_id)
-        except KeyNotFound as error:
-            self._note(action, Outcome.REFUSED, actor, key_id, note=type(error).__name__)
-            raise
-
-    def _expect(self, action: Action, record: KeyRecord, revision: int | None, actor: str) -> None:
+    async def _expected(self, key_id: str, revision: int | None) -> KeyRecord:
+        record = await self.get(key_id)
         if revision is not None and revision != record.revision:
-            self._note(action, Outcome.REFUSED, actor, record.shown, record.consumer, KeyChanged.__name__)
-            raise KeyChanged(record.id)
-
-    async def _audited(
-        self,
-        action: Action,
-        actor: str,
-        change: Awaitable[_T],
-        key: str,
-        consumer: str | None,
-        note: str = "",
-        *,
-        ignored: tuple[type[Exception], ...] = (),
-    ) -> _T:
-        try:
-            result = await change
-        except ignored:
-            raise
-        except (KeyChanged, KeyExists, KeyNotActive, KeyNotFound, DamagedRecord, ValueError) as error:
-            self._note(action, Outcome.REFUSED, actor, key, consumer, type(error).__name__)
-            raise
-        except BaseException as error:
-            cause = error.cause if isinstance(error, StoreUnavailable) else type(error).__name__
-            self._note(action, Outcome.UNKNOWN, actor, key, consumer, cause)
-            raise
-        self._note(action, Outcome.DONE, actor, key, consumer, note)
-        return result
-
-    def _note(
-        self,
-        action: Action,
-        outcome: Outcome,
-        actor: str,
-        key: str | None = None,
-        consumer: str | None = None,
-        note: str = "",
-    ) -> None:
-        self._audit(
-            AuditLine(
-                when=self._clock.now(),
-                action=action,
-                outcome=outcome,
-                actor=actor,
-                key=key,
-                consumer=consumer,
-                note=note,
-            )
-        )
+            raise KeyChanged(key_id)
+        return record
 
 
-def _sound(record: KeyRecord) -> KeyRecord:
-    if record.not_before is not None and record.expires is not None and record.expires <= record.not_before:
+def _check_times(record: KeyRecord, now: datetime) -> None:
+    if record.expires is None:
+        return
+    if record.expires <= now:
+        raise ValueError(f"the key would have expired at {_written(record.expires)} already; write a later time")
+    if record.not_before is not None and record.expires <= record.not_before:
         raise ValueError(
-            f"the key would expire at {_written(record.expires)}, before it is valid at {_written(record.not_before)}"
+            f"the key would expire at {_written(record.expires)} and not be valid before {_written(record.not_before)}"
         )
-    return record
 
 
 def _written(moment: datetime) -> str:
