@@ -1,60 +1,294 @@
 """What the admin API takes and gives, as JSON. Names are camelCase, as in resources; values are not converted.
 
-What a schema can say is said here, so that the OpenAPI document says it too. What it cannot say is found by the desk.
+What a schema can say is said here, so that the OpenAPI document says it too; the desk finds the rest. The docstrings
+of the classes are in the document.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from apostille.keys.desk import ENV
 from apostille.keys.format import PREFIX
 from apostille.model.limits import Period, Share
 
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+KEY_ID = rf"^({PREFIX}_[a-z0-9]{{1,16}}_)?[0-9A-Za-z]{{12}}$"
+REVISION = r'^(\*|"[1-9][0-9]{0,14}")$'
+
+_ENV = r"^[a-z0-9]{1,16}$"
+_GRACE = r"^([0-9]{1,6}[hms]){1,3}$"
+_CURSOR = r"^[0-9]{1,19}$"
 # No control character but the tab: consumers, labels and metadata become headers.
 _TEXT = r"^[^\x00-\x08\x0A-\x1F\x7F]*$"
-ENV = r"^[a-z0-9]{1,16}$"
-KEY_ID = rf"^({PREFIX}_[a-z0-9]{{1,16}}_)?[0-9A-Za-z]{{12}}$"
-GRACE = r"^([0-9]{1,6}[hms]){1,3}$"
+_LABEL = r"^[^=\x00-\x08\x0A-\x1F\x7F]+=[^\x00-\x08\x0A-\x1F\x7F]*$"
+_METHOD = r"^[A-Z][A-Z0-9_-]{0,31}$"
+_HOST = r"^(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*)$"
+_PATH = r"^/[^?#\x00-\x08\x0A-\x1F\x7F]*$"
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,4}", re.ASCII)
 
 _LONGEST = 1024
 _MOST = 100
 _MOST_REQUESTS = 1_000_000_000
+_LARGEST_PAGE = 1000
 
 
-def _read_moment(text: object) -> object:
-    if not isinstance(text, str) or _MOMENT.fullmatch(text) is None:
+def _read_moment(value: object) -> object:
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or _MOMENT.fullmatch(value) is None:
         raise ValueError("this is no time; write for example 2027-01-31T00:00:00Z")
     try:
-        # A year that no calendar has, or that has gone over its edge on the way to UTC.
-        return datetime.fromisoformat(text).astimezone(UTC).replace(microsecond=0)
+        return datetime.fromisoformat(value).astimezone(UTC).replace(microsecond=0)
     except (ValueError, OverflowError):
+        # A thirteenth month, or a year that no calendar has.
         raise ValueError("there is no such time; write for example 2027-01-31T00:00:00Z") from None
 
 
-def _write_moment(moment: datetime) -> str:
+def _read_number(value: object) -> object:
+    return int(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+
+
+def write_moment(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _no_newline_at_end(text: str) -> str:
-    # "$" of a regular expression fits before one too.
-    if text.endswith("\n"):
-        raise ValueError("this ends with a line feed; leave it out")
-    return text
-
-
-Text = Annotated[str, Field(max_length=_LONGEST, pattern=_TEXT), AfterValidator(_no_newline_at_end)]
-Name = Annotated[Text, Field(min_length=1)]
-Entries = Annotated[dict[Name, Text], Field(max_length=_MOST)]
+Text = Annotated[str, Field(max_length=_LONGEST, pattern=_TEXT)]
+Name = Annotated[str, Field(min_length=1, max_length=_LONGEST, pattern=_TEXT)]
+Entries = Annotated[
+    dict[Name, Text],
+    Field(max_length=_MOST),
+    # pydantic's own allows names that fit no pattern.
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": _MOST,
+            "propertyNames": {"minLength": 1, "maxLength": _LONGEST, "pattern": _TEXT},
+            "additionalProperties": {"type": "string", "maxLength": _LONGEST, "pattern": _TEXT},
+        }
+    ),
+]
+Count = Annotated[int, Field(ge=1, le=_MOST_REQUESTS)]
+KeyId = Annotated[str, Field(pattern=KEY_ID, examples=["apo_live_4fJx0aQw9ZtB"])]
 Moment = Annotated[
     datetime,
     BeforeValidator(_read_moment),
+    PlainSerializer(write_moment, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2027-01-31T00:00:00Z"]}),
 ]
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class ScopesShape(Shape):
+    """What a key may be used for. Each list that is empty allows everything; of the others one entry must fit."""
+
+    methods: tuple[Annotated[str, Field(pattern=_METHOD)], ...] = Field((), max_length=_MOST)
+    hosts: tuple[Annotated[str, Field(pattern=_HOST)], ...] = Field((), max_length=_MOST)
+    """Exact, or with `*.` for the first labels, or `*`."""
+    path_prefixes: tuple[Annotated[str, Field(max_length=_LONGEST, pattern=_PATH)], ...] = Field((), max_length=_MOST)
+    """They end where a segment ends: `/a` is `/a` and `/a/b`, never `/ab`."""
+    route_labels: Entries = Field(default_factory=dict)
+    """The route must have all of them."""
+    destinations: tuple[Name, ...] = Field((), max_length=_MOST)
+
+
+class ScopesView(Shape):
+    """What a key may be used for; see `ScopesShape`."""
+
+    methods: tuple[str, ...]
+    hosts: tuple[str, ...]
+    path_prefixes: tuple[str, ...]
+    route_labels: dict[str, str]
+    destinations: tuple[str, ...]
+
+
+class RateShape(Shape):
+    """A token bucket."""
+
+    per_second: float = Field(gt=0, le=_MOST_REQUESTS)
+    """Requests a second in the long run."""
+    burst: Count
+    """Requests at once."""
+
+
+class QuotaShape(Shape):
+    """At most so many requests in each period of the calendar, in UTC."""
+
+    requests: Count
+    period: Period = Field(strict=False)
+
+
+class LimitsShape(Shape):
+    """How much a key may be used. Nothing given is no limit."""
+
+    rate: RateShape | None = None
+    quotas: tuple[QuotaShape, ...] = Field((), max_length=len(Period))
+    """One for each period at most."""
+    share: Share = Field(Share.KEY, strict=False)
+    """Who counts together: each key for itself, or all keys of a consumer."""
+
+
+class KeyOrder(Shape):
+    """A key that is to be made."""
+
+    consumer: Name
+    """Whom the key stands for."""
+    env: str = Field(ENV, pattern=_ENV)
+    """Stands in the key itself: `apo_<env>_…`."""
+    name: Text = ""
+    """What people call the key."""
+    labels: Entries = Field(default_factory=dict)
+    """For selecting keys."""
+    metadata: Entries = Field(default_factory=dict)
+    """For headers and logs: nothing secret belongs there."""
+    scopes: ScopesShape = ScopesShape()
+    limits: LimitsShape = LimitsShape()
+    not_before: Moment | None = None
+    """The key is valid from then on."""
+    expires: Moment | None = None
+    """The key is valid until just before then. Null: for ever."""
+
+
+class KeyChange(Shape):
+    """What is to be another. A field that is given replaces the whole of what was there; others stay."""
+
+    consumer: Name = ""
+    name: Text = ""
+    labels: Entries = Field(default_factory=dict)
+    metadata: Entries = Field(default_factory=dict)
+    scopes: ScopesShape = ScopesShape()
+    limits: LimitsShape = LimitsShape()
+    not_before: Moment | None = None
+    expires: Moment | None = None
+
+
+class Rotation(Shape):
+    """How a key is replaced."""
+
+    grace: str = Field("24h", pattern=_GRACE)
+    """How long the old key goes on, as hours, minutes and seconds; `0s` ends it at once."""
+    expires: Moment | None = None
+    """Of the successor; null is never. Not given: it lives as long as the old key was given to live, counted anew."""
+
+
+class Nothing(Shape):
+    """An empty object."""
+
+
+class KeyState(StrEnum):
+    ACTIVE = "active"
+    NOT_YET_VALID = "notYetValid"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+class KeyView(Shape):
+    """What is known of a key. The key itself is known to nobody but its holder."""
+
+    id: KeyId
+    """Stands for the key wherever it is spoken of: `apo_<env>_<id>`, the beginning of the key."""
+    env: str
+    name: str
+    consumer: str
+    state: KeyState
+    """At the time of the answer."""
+    labels: dict[str, str]
+    metadata: dict[str, str]
+    scopes: ScopesView
+    limits: LimitsShape
+    created: Moment
+    not_before: Moment | None
+    expires: Moment | None
+    last_used: Moment | None
+    successor: KeyId | None
+    """The key that replaces this one."""
+    revision: int = Field(ge=1)
+    """Rises by one with every change; the answer's `ETag`."""
+
+
+class IssuedKey(Shape):
+    """A new key in clear. This is the only time that it is shown."""
+
+    key: str
+    record: KeyView
+    retiring: KeyView | None = None
+    """The key that it replaces."""
+
+
+class DamagedKey(Shape):
+    """A record that cannot be read. It is left as it is: import it from an export, or delete it."""
+
+    id: str
+    problem: str
+
+
+class KeyPage(Shape):
+    """Some of the keys, in no order. A page may be empty and not the last."""
+
+    items: tuple[KeyView, ...]
+    damaged: tuple[DamagedKey, ...]
+    next_cursor: str | None
+    """For the next page; null after the last one."""
+
+
+class ImportReport(Shape):
+    """What became of an import."""
+
+    created: int
+    same: int
+    """There already, just so."""
+    different: int
+    """There already and otherwise: left alone."""
+    named: tuple[str, ...]
+    """The first hundred of the latter."""
+
+
+class Listing(Shape):
+    """The query of a list."""
+
+    cursor: str | None = Field(None, pattern=_CURSOR)
+    """Where the page before said that this one begins."""
+    limit: Annotated[int, BeforeValidator(_read_number)] = Field(100, ge=1, le=_LARGEST_PAGE)
+    """How many keys, about."""
+    consumer: Name | None = None
+    """Only keys of this consumer."""
+    label: tuple[Annotated[str, Field(max_length=2 * _LONGEST, pattern=_LABEL)], ...] = Field((), max_length=_MOST)
+    """Only keys with this label, as `name=value`. Given several times: with all of them."""
+
+
+class ProblemCause(Shape):
+    """One thing that is wrong. `pointer` is a JSON Pointer into the body; `parameter` names one of query or header."""
+
+    detail: str
+    pointer: str | None = None
+    parameter: str | None = None
+
+
+class ProblemShape(Shape):
+    """RFC 9457."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    reason: str
+    """A word for programs."""
+    errors: tuple[ProblemCause, ...] = ()

@@ -19,6 +19,14 @@ Ports = Annotated[
     ),
 ]
 Bind = Annotated[str, typer.Option("--bind", metavar="ADDRESS", help="IP address that listeners open on.")]
+AdminBind = Annotated[
+    str,
+    typer.Option(
+        "--admin-bind",
+        metavar="ADDRESS",
+        help="IP address of the admin API; another than a loopback address needs APOSTILLE_ADMIN_TOKEN.",
+    ),
+]
 Lane = Annotated[
     Lanes,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from apostille.cli.arguments import AccessLog, Bind, EnvoyPath, Lane, Ports, parse_ports
+from apostille.cli.arguments import AccessLog, AdminBind, Bind, EnvoyPath, Lane, Ports, parse_ports
 from apostille.cli.output import print_note
 from apostille.model.lane import Lanes
 
@@ -27,9 +27,10 @@ def run(
         typer.Option("--state", metavar="DIR", help="Private folder of this gateway; one is made by default."),
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Auth worker processes.")] = 2,
+    admin_bind: AdminBind = "127.0.0.1",
     admin_port: Annotated[
         int,
-        typer.Option("--admin-port", min=0, max=65535, help="Loopback port of /metrics, /healthz, /readyz, /status."),
+        typer.Option("--admin-port", min=0, max=65535, help="Port of /v1/keys, /metrics, /healthz, /readyz, /status."),
     ] = 9900,
     drain: Annotated[
         float,
@@ -44,6 +45,8 @@ def run(
     The access log goes to standard output, everything else to standard error. Ctrl-C or SIGTERM finishes the requests
     under way and stops; a second one stops at once.
     """
+    from apostille.admin.server import parse_admin_address
+    from apostille.admin.token import parse_admin_token
     from apostille.control.gateway import GatewayOptions
 
     options = GatewayOptions(
@@ -51,6 +54,7 @@ def run(
         address=bind,
         ports=parse_ports(port),
         workers=workers,
+        admin_address=parse_admin_address(admin_bind, has_token=parse_admin_token(os.environ) is not None),
         admin_port=admin_port,
         drain_seconds=drain,
         envoy=envoy,
@@ -94,7 +98,7 @@ async def _run(options: GatewayOptions, state: Path) -> None:
             if opened is not None:
                 for name, number in opened.listeners.items():
                     print_note(f"apostille: {name} listens on http://{options.address}:{number}")
-                print_note(f"apostille: admin pages on {opened.admin}")
+                print_note(f"apostille: admin API on {opened.admin}")
                 log.info("gateway.ready", listeners=dict(opened.listeners), admin=opened.admin, pid=os.getpid())
                 await gateway.wait()
         finally:

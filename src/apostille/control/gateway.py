@@ -32,6 +32,8 @@ from apostille.proxy.process import EnvoyCommand
 
 # What a child may know of our environment. Credentials in there are not theirs to see.
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
+# What the control plane may know beside that: whom it lets in at the admin API.
+_ADMIN = ("APOSTILLE_ADMIN_TOKEN", "APOSTILLE_ADMIN_TOKEN_FILE")
 
 _READY_SECONDS = 30.0
 _POLL_SECONDS = 0.02
@@ -40,8 +42,9 @@ _STORE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayOptions:
-    """As `PlaneOptions`, and: `admin_port` of 0 lets the system choose; `drain_seconds`: the longest that a stop waits
-    for requests under way. `environment`: ours, of which children get what they need.
+    """As `PlaneOptions`, and: `admin_address`: the IP address of the admin API; `admin_port` of 0 lets the system
+    choose; `drain_seconds`: the longest that a stop waits for requests under way. `environment`: ours, of which
+    children get what they need.
 
     `access_log`, `log`: file descriptors for Envoy's standard output and everybody's standard error; None: our own.
     """
@@ -50,6 +53,7 @@ class GatewayOptions:
     address: str = "127.0.0.1"
     ports: Mapping[str, int] = field(default_factory=dict)
     workers: int = 2
+    admin_address: str = "127.0.0.1"
     admin_port: int = 0
     drain_seconds: float = 30.0
     envoy: Path | None = None
@@ -62,7 +66,7 @@ class GatewayOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """`listeners`: name of the listener → port. `admin`: ``http://127.0.0.1:PORT``."""
+    """`listeners`: name of the listener → port. `admin`: its URL."""
 
     listeners: Mapping[str, int]
     admin: str
@@ -177,6 +181,9 @@ class LocalGateway:
             "GRPC_VERBOSITY": "ERROR",
         }
 
+    def _admin_token(self) -> dict[str, str]:
+        return {name: value for name, value in self._options.environment.items() if name in _ADMIN}
+
     def _control_plane(self) -> ChildSpec:
         options = self._options
         ports = [f"--port={written}={number}" for written, number in sorted(options.ports.items())]
@@ -189,13 +196,14 @@ class LocalGateway:
                 f"--sockets={self._folder.sockets}",
                 f"--bind={options.address}",
                 f"--workers={options.workers}",
+                f"--admin-bind={options.admin_address}",
                 f"--admin-port={options.admin_port}",
                 f"--lane={options.lanes.value}",
                 "--access-log" if options.log_requests else "--no-access-log",
                 *([f"--envoy={options.envoy}"] if options.envoy else []),
                 *ports,
             ),
-            env=self._env(keys=True),
+            env=self._env(keys=True) | self._admin_token(),
             ready=lambda: answers(self._control, "/healthz"),
             watch=Watch(probe=lambda: answers(self._control, "/healthz"), limit=2.0),
             fatal_exits=frozenset({1, 2}),

@@ -5,10 +5,10 @@ Every change, and every attempt at one, gives one line for the audit.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from dataclasses import fields as dataclass_fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Final
 
@@ -115,15 +115,16 @@ class KeyDesk:
         chance: Chance,
         audit: Callable[[AuditLine], None],
     ) -> None:
-        self._store, self._pepper, self._clock, self._chance = store, pepper, clock, chance
+        self._store, self._clock, self._chance = store, clock, chance
+        self._pepper = store.pepper_check(pepper)
         self._journal = Journal(clock, audit)
 
     async def create(self, order: Order, *, actor: str) -> Issued:
-        """Raises PepperMissing too, as `rotate` does."""
+        """Raises PepperMissing too, as `rotate` and `load` do."""
         with self._journal.entry(Action.CREATE, actor) as entry:
             entry.consumer = order.consumer
             now = to_second(self._clock.now())
-            parts, digest = self._new(order.env)
+            parts, digest = await self._new(order.env)
             record = KeyRecord(
                 id=parts.id,
                 env=order.env,
@@ -200,8 +201,8 @@ class KeyDesk:
             record = await self._expected(key_id, revision)
             now = to_second(self._clock.now())
             if isinstance(expires, Same):
-                expires = None if record.expires is None else now + (record.expires - record.created)
-            parts, digest = self._new(record.env)
+                expires = None if record.expires is None else _later(now, record.expires - record.created)
+            parts, digest = await self._new(record.env)
             successor = replace(
                 record,
                 id=parts.id,
@@ -240,12 +241,14 @@ class KeyDesk:
     async def load(self, lines: AsyncIterable[bytes], *, actor: str) -> Imported:
         """Import what `export` gave; keys that are there already are left alone. Raises as `import_lines` does."""
         with self._journal.entry(Action.IMPORT, actor) as entry:
+            # Else an empty store would take over the pepper of the export, and ours would be another one.
+            await self._pepper.claim()
             entry.begin(None, None)
             report = await import_lines(self._store, lines)
             entry.note = f"{report.created} created, {report.same} the same, {report.different} different and left"
             return report
 
-    async def export(self, damaged: Callable[[DamagedRecord], None], *, actor: str) -> AsyncIterator[bytes]:
+    async def export(self, damaged: Callable[[DamagedRecord], None], *, actor: str) -> AsyncGenerator[bytes, None]:
         """The lines of `export_lines`. They hold digests of keys. Exhaust or close it: then comes the audit."""
         with self._journal.entry(Action.EXPORT, actor) as entry:
             entry.begin(None, None)
@@ -253,9 +256,9 @@ class KeyDesk:
                 entry.note = line.decode()[:_LAST_LINE] if line.startswith(b"end ") else "cut off"
                 yield line
 
-    def _new(self, env: str) -> tuple[KeyParts, bytes]:
+    async def _new(self, env: str) -> tuple[KeyParts, bytes]:
         parts = new_key(env, self._chance)
-        return parts, self._pepper.read().digest(parts.key)
+        return parts, (await self._pepper.claim()).digest(parts.key)
 
     async def _expected(self, key_id: str, revision: int | None) -> KeyRecord:
         record = await self.get(key_id)
@@ -273,6 +276,11 @@ def _check_times(record: KeyRecord, now: datetime) -> None:
         raise ValueError(
             f"the key would expire at {_written(record.expires)} and not be valid before {_written(record.not_before)}"
         )
+
+
+def _later(now: datetime, lifetime: timedelta) -> datetime:
+    last = datetime.max.replace(tzinfo=UTC, microsecond=0)
+    return last if lifetime > last - now else now + lifetime
 
 
 def _written(moment: datetime) -> str:

@@ -68,3 +68,7 @@ class OtherPepper(StoreUnavailable):
             "the keys of the store were made with another pepper than this process has; give it theirs, with "
             "APOSTILLE_KEYS_PEPPER_FILE or as keys.pepper in the state folder, from a backup if need be",
         )
+
+
+class NoKeyStore(KeysError):
+    """Nobody has said where keys are to be kept. The text says how to."""

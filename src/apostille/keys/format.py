@@ -33,6 +33,7 @@ _ID = re.compile(rf"[0-9A-Za-z]{{{ID_LENGTH}}}")
 _KEY = re.compile(
     rf"{PREFIX}_([a-z0-9]{{1,{_MAX_ENV}}})_([0-9A-Za-z]{{{ID_LENGTH}}})[0-9A-Za-z]{{{SECRET_LENGTH + _CHECK_LENGTH}}}"
 )
+_SHOWN = re.compile(rf"(?:{PREFIX}_([a-z0-9]{{1,{_MAX_ENV}}})_)?([0-9A-Za-z]{{{ID_LENGTH}}})")
 
 Chance = Callable[[int], bytes]
 
@@ -72,6 +73,15 @@ def parse_key(text: str) -> KeyParts | None:
     if match is None or text[-_CHECK_LENGTH:] != _checksum(text[:-_CHECK_LENGTH]):
         return None
     return KeyParts(env=match[1], id=match[2], key=SecretText(text))
+
+
+def parse_shown(text: str) -> tuple[str | None, str] | None:
+    """Environment and id of what stands for a key, ``apo_<env>_<id>``, or of an id alone; None for anything else.
+
+    A whole key is something else.
+    """
+    match = _SHOWN.fullmatch(text)
+    return None if match is None else (match[1], match[2])
 
 
 def is_env(text: str) -> bool:

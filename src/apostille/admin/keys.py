@@ -1,0 +1,339 @@
+"""The operations on API keys: what stands between the desk and HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from apostille.admin import lines
+from apostille.admin.operations import JSON, Content, Operation, Parameter, read_body, read_query
+from apostille.admin.problems import Reason, Refused, pointer, refuse_impossible
+from apostille.admin.shapes import (
+    KEY_ID,
+    REVISION,
+    ImportReport,
+    IssuedKey,
+    KeyChange,
+    KeyOrder,
+    KeyPage,
+    KeyView,
+    LimitsShape,
+    Listing,
+    Nothing,
+    Rotation,
+    ScopesShape,
+)
+from apostille.admin.views import show_import, show_issued, show_key, show_page
+from apostille.base.clock import Clock
+from apostille.base.durations import parse_duration
+from apostille.keys.desk import SAME, Change, KeyDesk, Order, Wanted
+from apostille.keys.errors import DamagedRecord, KeyNotFound
+from apostille.keys.format import parse_shown
+from apostille.keys.record import KeyRecord
+from apostille.model.limits import Limits, Quota, Rate
+from apostille.model.scopes import Scopes
+
+PATH = "/v1/keys"
+
+# Opens the desk when it is first needed. Raises KeysError where there is none.
+OpenDesk = Callable[[], Awaitable[KeyDesk]]
+
+_STORE = (Reason.STORE_UNAVAILABLE, Reason.NO_KEY_STORE)
+_ONE = (*_STORE, Reason.NO_SUCH_KEY)
+_MAKING = (Reason.NOT_POSSIBLE, Reason.OTHER_PEPPER, Reason.PEPPER_MISSING)
+_ID = Parameter(
+    name="id",
+    place="path",
+    pattern=KEY_ID,
+    text="`apo_<env>_<id>`, the beginning of the key, or the id alone. Never the whole key.",
+    example="apo_live_4fJx0aQw9ZtB",
+)
+_IF_MATCH = Parameter(
+    name="if-match",
+    place="header",
+    pattern=REVISION,
+    text="The `ETag` that the key must still have, in its double quotes.",
+    example='"3"',
+)
+_TAGGED = {"etag": "The key's revision, in double quotes."}
+
+
+def key_operations(open_desk: OpenDesk, clock: Clock, damaged: Callable[[DamagedRecord], None]) -> list[Operation]:
+    """`damaged` is told of records that an export leaves out."""
+    handlers = _Handlers(open_desk, clock, damaged)
+    return [
+        Operation(
+            method="GET",
+            path=PATH,
+            name="listKeys",
+            text="List keys, in no order, page by page.\nA page may be empty and not the last: go on until nextCursor "
+            "is null.",
+            handler=handlers.list,
+            query=Listing,
+            answers={200: Content(shape=KeyPage)},
+            reasons=_STORE,
+        ),
+        Operation(
+            method="POST",
+            path=PATH,
+            name="createKey",
+            text="Create a key.\nThe answer holds the key in clear, this once; what is kept is a digest.",
+            handler=handlers.create,
+            body=Content(shape=KeyOrder),
+            answers={201: Content(shape=IssuedKey, headers={**_TAGGED, "location": "Where the key is."})},
+            reasons=(*_STORE, *_MAKING, Reason.KEY_EXISTS),
+        ),
+        Operation(
+            method="POST",
+            path=f"{PATH}/import",
+            name="importKeys",
+            text="Create the keys of an export.\nThose that are there already are left alone. Importing again goes on.",
+            handler=handlers.load,
+            body=Content(media=lines.MEDIA),
+            answers={200: Content(shape=ImportReport)},
+            reasons=(*_STORE, Reason.BROKEN_EXPORT, Reason.OTHER_PEPPER, Reason.PEPPER_MISSING),
+        ),
+        Operation(
+            method="GET",
+            path=f"{PATH}/export",
+            name="exportKeys",
+            text="All keys, a line for each.\nIt holds digests and no key: guard it as the store is guarded. The last "
+            "line tells a whole export from one that was cut off.",
+            handler=handlers.export,
+            answers={200: Content(media=lines.MEDIA)},
+            reasons=_STORE,
+            streamed=True,
+        ),
+        Operation(
+            method="GET",
+            path=f"{PATH}/{{id}}",
+            name="getKey",
+            text="Show a key.",
+            handler=handlers.show,
+            parameters=(_ID,),
+            answers={200: Content(shape=KeyView, headers=_TAGGED)},
+            reasons=(*_ONE, Reason.DAMAGED_RECORD),
+        ),
+        Operation(
+            method="PATCH",
+            path=f"{PATH}/{{id}}",
+            name="updateKey",
+            text="Change what is said of a key.",
+            handler=handlers.update,
+            parameters=(_ID, _IF_MATCH),
+            body=Content(shape=KeyChange),
+            answers={200: Content(shape=KeyView, headers=_TAGGED)},
+            reasons=(*_ONE, Reason.DAMAGED_RECORD, Reason.KEY_CHANGED, Reason.NOT_POSSIBLE),
+        ),
+        Operation(
+            method="DELETE",
+            path=f"{PATH}/{{id}}",
+            name="deleteKey",
+            text="Forget a key and all that is known of it.\nRevoke it instead to keep its record.",
+            handler=handlers.delete,
+            parameters=(_ID,),
+            answers={204: None},
+            reasons=_ONE,
+        ),
+        Operation(
+            method="POST",
+            path=f"{PATH}/{{id}}/rotate",
+            name="rotateKey",
+            text="Replace a key by a new one that may do the same.\nBoth are valid until the grace is over. The answer "
+            "holds the new key in clear, this once.",
+            handler=handlers.rotate,
+            parameters=(_ID, _IF_MATCH),
+            body=Content(shape=Rotation),
+            answers={201: Content(shape=IssuedKey, headers={**_TAGGED, "location": "Where the new key is."})},
+            reasons=(*_ONE, *_MAKING, Reason.DAMAGED_RECORD, Reason.KEY_CHANGED, Reason.KEY_NOT_ACTIVE),
+        ),
+        Operation(
+            method="POST",
+            path=f"{PATH}/{{id}}/revoke",
+            name="revokeKey",
+            text="End a key for good; its record stays.\nNo worker accepts it a second later.",
+            handler=handlers.revoke,
+            parameters=(_ID,),
+            body=Content(shape=Nothing),
+            answers={200: Content(shape=KeyView, headers=_TAGGED)},
+            reasons=(*_ONE, Reason.DAMAGED_RECORD, Reason.KEY_CHANGED),
+        ),
+    ]
+
+
+class _Handlers:
+    def __init__(self, open_desk: OpenDesk, clock: Clock, damaged: Callable[[DamagedRecord], None]) -> None:
+        self._open_desk, self._clock, self._damaged = open_desk, clock, damaged
+
+    async def list(self, request: Request) -> Response:
+        query = read_query(request, Listing)
+        wanted = Wanted(
+            consumer=query.consumer,
+            labels={name: value for name, _, value in (each.partition("=") for each in query.label)},
+        )
+        page = await (await self._open_desk()).page(wanted, query.cursor, limit=query.limit)
+        return _answer(show_page(page, self._clock.now()))
+
+    async def create(self, request: Request) -> Response:
+        order = await read_body(request, KeyOrder)
+        desk = await self._open_desk()
+        with _impossible():
+            issued = await desk.create(
+                Order(
+                    consumer=order.consumer,
+                    env=order.env,
+                    name=order.name,
+                    labels=order.labels,
+                    metadata=order.metadata,
+                    scopes=_scopes(order.scopes),
+                    limits=_limits(order.limits),
+                    not_before=order.not_before,
+                    expires=order.expires,
+                ),
+                actor=_actor(request),
+            )
+        return _answer(show_issued(issued, self._clock.now()), issued.record, status=201)
+
+    async def show(self, request: Request) -> Response:
+        env, key_id = _key(request)
+        record = await (await self._open_desk()).get(key_id)
+        if env not in (None, record.env):
+            raise KeyNotFound(key_id)
+        return self._show(record)
+
+    async def update(self, request: Request) -> Response:
+        change = await read_body(request, KeyChange)
+        fields = {name: getattr(change, name) for name in change.model_fields_set}
+        with _impossible():
+            if "scopes" in fields:
+                fields["scopes"] = _scopes(change.scopes)
+            if "limits" in fields:
+                fields["limits"] = _limits(change.limits)
+            desk, key_id = await self._find(request)
+            return self._show(
+                await desk.update(key_id, Change(**fields), actor=_actor(request), revision=_revision(request))
+            )
+
+    async def delete(self, request: Request) -> Response:
+        desk, key_id = await self._find(request)
+        await desk.delete(key_id, actor=_actor(request))
+        return Response(status_code=204)
+
+    async def rotate(self, request: Request) -> Response:
+        rotation = await read_body(request, Rotation)
+        desk, key_id = await self._find(request)
+        with _impossible():
+            issued = await desk.rotate(
+                key_id,
+                parse_duration(rotation.grace),
+                actor=_actor(request),
+                revision=_revision(request),
+                expires=rotation.expires if "expires" in rotation.model_fields_set else SAME,
+            )
+        return _answer(show_issued(issued, self._clock.now()), issued.record, status=201)
+
+    async def revoke(self, request: Request) -> Response:
+        await read_body(request, Nothing)
+        desk, key_id = await self._find(request)
+        return self._show(await desk.revoke(key_id, actor=_actor(request)))
+
+    async def load(self, request: Request) -> Response:
+        desk = await self._open_desk()
+        async with aclosing(lines.split_lines(request.stream())) as every:
+            return _answer(show_import(await desk.load(every, actor=_actor(request))))
+
+    async def export(self, request: Request) -> Response:
+        exported = (await self._open_desk()).export(self._damaged, actor=_actor(request))
+        # The first line before the answer begins: a store that is down is a 503 then.
+        first = await anext(exported)
+
+        async def every() -> AsyncIterator[bytes]:
+            async with aclosing(exported):
+                yield first
+                async for line in exported:
+                    yield line
+
+        headers = {"cache-control": "no-store", "content-disposition": 'attachment; filename="keys.export"'}
+        return StreamingResponse(lines.join_lines(every()), headers=headers, media_type=lines.MEDIA)
+
+    async def _find(self, request: Request) -> tuple[KeyDesk, str]:
+        env, key_id = _key(request)
+        desk = await self._open_desk()
+        if env is not None:
+            # What cannot be read may be of any environment, and has to be deleted by somebody.
+            with suppress(DamagedRecord):
+                if (await desk.get(key_id)).env != env:
+                    raise KeyNotFound(key_id)
+        return desk, key_id
+
+    def _show(self, record: KeyRecord) -> Response:
+        return _answer(show_key(record, self._clock.now()), record)
+
+
+def _answer(shape: BaseModel, record: KeyRecord | None = None, *, status: int = 200) -> Response:
+    headers = {"cache-control": "no-store"}
+    if record is not None:
+        headers["etag"] = f'"{record.revision}"'
+    if record is not None and status == 201:
+        headers["location"] = f"{PATH}/{record.shown}"
+    return Response(shape.model_dump_json(by_alias=True), status_code=status, headers=headers, media_type=JSON)
+
+
+def _actor(request: Request) -> str:
+    return str(getattr(request.state, "actor", "this process"))
+
+
+def _key(request: Request) -> tuple[str | None, str]:
+    shown = parse_shown(request.path_params["id"])
+    if shown is None:
+        # It may be a whole key: not a word of it.
+        raise Refused(
+            Reason.NO_SUCH_KEY, "what the path names is no key; write apo_<env>_<id>, the first part of a key, or <id>"
+        )
+    return shown
+
+
+def _revision(request: Request) -> int | None:
+    written = request.headers.get("if-match", "*")
+    if written == "*":
+        return None
+    if not (written.startswith('"') and written.endswith('"') and written[1:-1].isascii() and written[1:-1].isdigit()):
+        raise Refused(Reason.MALFORMED, 'if-match must be one ETag in double quotes, such as "3"')
+    return int(written[1:-1])
+
+
+def _scopes(shape: ScopesShape) -> Scopes:
+    try:
+        return Scopes(
+            methods=shape.methods,
+            hosts=shape.hosts,
+            paths=shape.path_prefixes,
+            labels=shape.route_labels,
+            destinations=shape.destinations,
+        )
+    except ValueError as error:
+        raise refuse_impossible(error, pointer("scopes")) from None
+
+
+def _limits(shape: LimitsShape) -> Limits:
+    rate = shape.rate
+    try:
+        return Limits(
+            rate=None if rate is None else Rate(per_second=rate.per_second, burst=rate.burst),
+            quotas=tuple(Quota(requests=quota.requests, period=quota.period) for quota in shape.quotas),
+            share=shape.share,
+        )
+    except ValueError as error:
+        raise refuse_impossible(error, pointer("limits")) from None
+
+
+@contextmanager
+def _impossible() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise refuse_impossible(error) from None
