@@ -40,7 +40,8 @@ def parse_admin_address(text: str, *, has_token: bool) -> str:
 def open_admin_port(port: int, address: str = "127.0.0.1") -> socket.socket:
     """A listening socket; `port` of 0 lets the system choose. Raises StartError when it is taken."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    opened = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named asyncio sees that it is TCP, and lets no half answer wait for an acknowledgement.
+    opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind((address, port))
