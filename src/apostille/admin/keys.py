@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -30,17 +31,20 @@ from apostille.admin.shapes import (
 from apostille.admin.views import show_import, show_issued, show_key, show_page
 from apostille.base.clock import Clock
 from apostille.base.durations import parse_duration
-from apostille.keys.desk import SAME, Change, KeyDesk, Order, Wanted
 from apostille.keys.errors import DamagedRecord, KeyNotFound
 from apostille.keys.format import parse_shown
+from apostille.keys.orders import SAME, Change, Order, Wanted
 from apostille.keys.record import KeyRecord
 from apostille.model.limits import Limits, Quota, Rate
 from apostille.model.scopes import Scopes
 
+if TYPE_CHECKING:
+    from apostille.keys.desk import KeyDesk
+
 PATH = "/v1/keys"
 
 # Opens the desk when it is first needed. Raises KeysError where there is none.
-OpenDesk = Callable[[], Awaitable[KeyDesk]]
+OpenDesk = Callable[[], Awaitable["KeyDesk"]]
 
 _STORE = (Reason.STORE_UNAVAILABLE, Reason.NO_KEY_STORE)
 _ONE = (*_STORE, Reason.NO_SUCH_KEY)

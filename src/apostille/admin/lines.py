@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 
 from apostille.keys.codec import MAX_BYTES
-from apostille.keys.transfer import BrokenExport
+from apostille.keys.errors import BrokenExport
 
 # A type of its own: no form of a web page can send it.
 MEDIA = "application/x-apostille-keys"

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from apostille.admin.shapes import ProblemCause, ProblemShape
 from apostille.keys.errors import (
+    BrokenExport,
     DamagedRecord,
     KeyChanged,
     KeyExists,
@@ -20,9 +21,7 @@ from apostille.keys.errors import (
     NoKeyStore,
     OtherPepper,
     PepperMissing,
-    StoreUnavailable,
 )
-from apostille.keys.transfer import BrokenExport
 
 MEDIA = "application/problem+json"
 
@@ -83,7 +82,8 @@ _OF_KEYS: Mapping[type[KeysError], Reason] = {
     OtherPepper: Reason.OTHER_PEPPER,
     PepperMissing: Reason.PEPPER_MISSING,
     NoKeyStore: Reason.NO_KEY_STORE,
-    StoreUnavailable: Reason.STORE_UNAVAILABLE,
+    # Whatever else is wrong with the store.
+    KeysError: Reason.STORE_UNAVAILABLE,
 }
 
 _TEXTS: Mapping[str, str] = {

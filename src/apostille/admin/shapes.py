@@ -14,8 +14,8 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-from apostille.keys.desk import ENV
 from apostille.keys.format import PREFIX
+from apostille.keys.orders import ENV
 from apostille.model.limits import Period, Share
 
 KEY_ID = rf"^({PREFIX}_[a-z0-9]{{1,16}}_)?[0-9A-Za-z]{{12}}$"

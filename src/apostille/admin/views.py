@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from apostille.admin.shapes import (
     DamagedKey,
@@ -16,13 +17,15 @@ from apostille.admin.shapes import (
     RateShape,
     ScopesView,
 )
-from apostille.keys.desk import Issued
 from apostille.keys.format import PREFIX
+from apostille.keys.orders import Issued
 from apostille.keys.record import KeyRecord, State
-from apostille.keys.store import Page
-from apostille.keys.transfer import Imported
 from apostille.model.limits import Limits
 from apostille.model.scopes import Scopes
+
+if TYPE_CHECKING:
+    from apostille.keys.store import Page
+    from apostille.keys.transfer import Imported
 
 
 def show_key(record: KeyRecord, now: datetime) -> KeyView:

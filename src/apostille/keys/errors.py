@@ -72,3 +72,11 @@ class OtherPepper(StoreUnavailable):
 
 class NoKeyStore(KeysError):
     """Nobody has said where keys are to be kept. The text says how to."""
+
+
+class BrokenExport(KeysError):
+    """What is to be imported is no export, or not a whole one. The keys before `line` have been loaded."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(f"line {line} of the export: {what}")
+        self.line = line

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
 from apostille.keys.codec import MAX_BYTES, decode_record, encode_record
-from apostille.keys.errors import DamagedRecord, KeysError
+from apostille.keys.errors import BrokenExport, DamagedRecord
 from apostille.keys.format import ID_LENGTH
 from apostille.keys.record import KeyRecord
 from apostille.keys.store import BATCH, KeyStore
@@ -27,14 +27,6 @@ _HEAD = re.compile(rb"apostille-keys 2 ([0-9a-f]{64}|-)")
 _NO_PEPPER = b"-"
 _END = b"end "
 _MOST_NAMED = 100
-
-
-class BrokenExport(KeysError):
-    """What is to be imported is no export, or not a whole one. The keys before `line` have been loaded."""
-
-    def __init__(self, line: int, what: str) -> None:
-        super().__init__(f"line {line} of the export: {what}")
-        self.line = line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
