@@ -1,4 +1,4 @@
-"""Questions of the command line to the admin API of a running gateway. One connection for each; no redirection is followed."""
+"""Questions of the command line to the admin API of a running gateway. No redirection is followed."""
 
 from __future__ import annotations
 
@@ -42,13 +42,14 @@ class NoSuchKey(ApostilleError):
 class AdminClient:
     def __init__(self, url: str, token: SecretText | None) -> None:
         """Raises ApostilleError for what is no URL of an admin API."""
+        wrong = ApostilleError(f"the URL of the admin API is none; write for example {DEFAULT_URL}")
         try:
             parts = urlsplit(url)
             self._host, self._port = parts.hostname or "", parts.port
         except ValueError:
-            self._host = ""
-        if not self._host or parts.scheme not in ("http", "https") or parts.username or parts.path.strip("/"):
-            raise ApostilleError(f"the URL of the admin API is none; write for example {DEFAULT_URL}")
+            raise wrong from None
+        if not self._host or parts.scheme not in ("http", "https") or "@" in parts.netloc or parts.path.strip("/"):
+            raise wrong
         self._is_secure, self._token = parts.scheme == "https", token
         # Without what a URL could hide.
         self.shown = f"{parts.scheme}://{parts.netloc}"

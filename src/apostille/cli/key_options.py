@@ -26,7 +26,9 @@ Metadata = Annotated[
 ]
 Expires = Annotated[
     str | None,
-    typer.Option("--expires", metavar="WHEN", help="A time such as 2027-01-31T00:00:00Z, a span such as 90d, or never."),
+    typer.Option(
+        "--expires", metavar="WHEN", help="A time such as 2027-01-31T00:00:00Z, a span such as 90d, or never."
+    ),
 ]
 NotBefore = Annotated[
     str | None, typer.Option("--not-before", metavar="WHEN", help="When the key begins to be valid; as --expires.")

@@ -49,15 +49,15 @@ def note_key(key: Json) -> None:
 def print_json_list(pages: Iterable[Json]) -> None:
     """One document of many pages, written as they come."""
     damaged: list[object] = []
-    cursor = None
-    lead = '{"items": ['
+    cursor, separator = None, ""
+    print_result('{"items": [')
     for page in pages:
         for key in page["items"]:
-            print_result(lead + "\n" + json.dumps(key, ensure_ascii=False) if lead else json.dumps(key))
-            lead = ","
+            print_result(separator + json.dumps(key))
+            separator = ","
         damaged += page["damaged"]
         cursor = page["nextCursor"]
-    print_result(f'{lead if lead != "," else ""}], "damaged": {json.dumps(damaged)}, "nextCursor": {json.dumps(cursor)}}}')
+    print_result(f'], "damaged": {json.dumps(damaged)}, "nextCursor": {json.dumps(cursor)}}}')
 
 
 def _row(key: Json) -> Sequence[str]:

@@ -1,7 +1,8 @@
 """The command ``apostille``: puts the commands together and turns errors into exit codes.
 
-Exit codes: 0 done; 1 a problem was found, or the task failed; 2 wrong usage; 70 a child process kept dying;
-130 cancelled. A command that worked and found a problem raises ``typer.Exit(1)``.
+Exit codes: 0 done; 1 a problem was found, or the task failed; 2 wrong usage; 3 the gateway cannot be reached; 4 it
+refuses; 5 there is no such key; 70 a child process kept dying; 130 cancelled. A command that worked and found a
+problem raises ``typer.Exit(1)``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from apostille.cli.auth import auth
 from apostille.cli.check import check
 from apostille.cli.control_plane import control_plane
 from apostille.cli.demo import demo
+from apostille.cli.keys import keys
 from apostille.cli.output import print_error
 from apostille.cli.run import run
 from apostille.cli.schema import schema
@@ -35,11 +37,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# A command is a function in a file of its own and one line here; `--help` lists them in this order.
+# A command is a function in a file of its own and one line here, a group of commands is a file of its own.
 app.command("run")(run)
 app.command("check")(check)
 app.command("demo")(demo)
 app.command("sign")(sign)
+app.add_typer(keys, name="keys")
 app.command("schema")(schema)
 app.command("version")(show_version)
 # What `run` starts as processes of their own.
