@@ -78,6 +78,7 @@ async def serve_admin(app: ASGIApp, sockets: list[socket.socket], stop: asyncio.
             # Nothing of a request is logged: a key may have got into a path by mistake.
             access_log=False,
             lifespan="off",
+            ws="none",
             timeout_graceful_shutdown=1,
             # The audit names who really connected, and not whom a header names.
             proxy_headers=False,

@@ -55,6 +55,11 @@ def _read_number(value: object) -> object:
     return int(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
 
 
+def _read_whole(value: object) -> object:
+    # A whole number to JSON Schema, and to whoever writes JSON in a language without integers.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def write_moment(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
@@ -74,7 +79,7 @@ Entries = Annotated[
         }
     ),
 ]
-Count = Annotated[int, Field(ge=1, le=_MOST_REQUESTS)]
+Count = Annotated[int, Field(ge=1, le=_MOST_REQUESTS), BeforeValidator(_read_whole)]
 KeyId = Annotated[str, Field(pattern=KEY_ID, examples=["apo_live_4fJx0aQw9ZtB"])]
 Moment = Annotated[
     datetime,

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -44,9 +44,7 @@ class Serving:
     audit: list[AuditLine]
     damaged: list[DamagedRecord]
 
-    async def ask(
-        self, method: str, path: str, body: object = None, *, data: object = None, **headers: str
-    ) -> Answer:
+    async def ask(self, method: str, path: str, body: object = None, *, data: object = None, **headers: str) -> Answer:
         """`headers` are written with underscores for dashes."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.http.request(
@@ -59,7 +57,9 @@ class Serving:
         ) as answer:
             text = await answer.text()
             is_json = answer.content_type.endswith("json")
-            return Answer(answer.status, answer.headers, text, await answer.json(content_type=None) if is_json else None)
+            return Answer(
+                answer.status, answer.headers, text, await answer.json(content_type=None) if is_json else None
+            )
 
     async def create(self, **order: object) -> Any:
         answer = await self.ask("POST", "/v1/keys", {"consumer": "alice", **order})

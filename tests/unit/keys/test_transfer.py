@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from apostille.keys.errors import DamagedRecord, OtherPepper
+from apostille.keys.errors import BrokenExport, DamagedRecord, OtherPepper
 from apostille.keys.fingerprint import fingerprint
 from apostille.keys.record import Pepper
 from apostille.keys.settings import PepperSource
 from apostille.keys.store import BATCH
-from apostille.keys.transfer import BrokenExport, export_lines, import_lines
+from apostille.keys.transfer import export_lines, import_lines
 from tests.unit.credentials.stand_ins import START
 from tests.unit.keys.valkey import PEPPER, Server, make_record, server_in
 
