@@ -30,6 +30,7 @@ _LABEL = r"^[^=\x00-\x08\x0A-\x1F\x7F]+=[^\x00-\x08\x0A-\x1F\x7F]*$"
 _METHOD = r"^[A-Z][A-Z0-9_-]{0,31}$"
 _HOST = r"^(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*)$"
 _PATH = r"^/[^?#\x00-\x08\x0A-\x1F\x7F]*$"
+_DESTINATION = r"^[a-z0-9.-]+/[a-z0-9.-]+$"
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,4}", re.ASCII)
 
@@ -103,7 +104,7 @@ class Shape(BaseModel):
 
 
 class ScopesShape(Shape):
-    """What a key may be used for. Each list that is empty allows everything; of the others one entry must fit."""
+    """What a key may be used for. What is empty allows everything; of the rest one entry each must fit."""
 
     methods: tuple[Annotated[str, Field(pattern=_METHOD)], ...] = Field((), max_length=_MOST)
     hosts: tuple[Annotated[str, Field(pattern=_HOST)], ...] = Field((), max_length=_MOST)
@@ -112,7 +113,8 @@ class ScopesShape(Shape):
     """They end where a segment ends: `/a` is `/a` and `/a/b`, never `/ab`."""
     route_labels: Entries = Field(default_factory=dict)
     """The route must have all of them."""
-    destinations: tuple[Name, ...] = Field((), max_length=_MOST)
+    destinations: tuple[Annotated[str, Field(pattern=_DESTINATION)], ...] = Field((), max_length=_MOST)
+    """`namespace/name` of services; every one that a route may choose must be among them."""
 
 
 class ScopesView(Shape):

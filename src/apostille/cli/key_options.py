@@ -50,7 +50,7 @@ RouteLabels = Annotated[
 ]
 Destinations = Annotated[
     list[str] | None,
-    typer.Option("--destination", metavar="NAME", help="Only for this destination; repeatable."),
+    typer.Option("--destination", metavar="NAMESPACE/NAME", help="Only for routes to this service; repeatable: any."),
 ]
 RateLimit = Annotated[
     str | None, typer.Option("--rate", metavar="N/s", help="Requests a second in the long run; N/m and N/h too.")

@@ -29,7 +29,7 @@ ORDER: dict[str, Any] = {
         "hosts": ["*.example.com"],
         "pathPrefixes": ["/orders"],
         "routeLabels": {"tier": "1"},
-        "destinations": ["s3"],
+        "destinations": ["apps/s3"],
     },
     "limits": {
         "rate": {"perSecond": 0.5, "burst": 3},
