@@ -35,7 +35,7 @@ def build_admin(views: AdminViews, operations: Sequence[Operation] = (), *, has_
 
     `has_token`: that one asks for a token, which the document says.
     """
-    every = [*_page_operations(views), *operations]
+    every = [*page_operations(views), *operations]
     document = compile_document(every, version=__version__, has_token=has_token)
 
     async def openapi(_request: Request) -> Response:
@@ -61,7 +61,9 @@ def build_admin(views: AdminViews, operations: Sequence[Operation] = (), *, has_
     return app
 
 
-def _page_operations(views: AdminViews) -> list[Operation]:
+def page_operations(views: AdminViews) -> list[Operation]:
+    """The pages that can be read."""
+
     async def healthz(_request: Request) -> Response:
         return PlainTextResponse("ok\n")
 

@@ -19,14 +19,14 @@ from apostille.admin.shapes import (
     ImportReport,
     IssuedKey,
     KeyChange,
+    KeyLimits,
     KeyOrder,
     KeyPage,
+    KeyScopes,
     KeyView,
-    LimitsShape,
     Listing,
     Nothing,
     Rotation,
-    ScopesShape,
 )
 from apostille.admin.views import show_import, show_issued, show_key, show_page
 from apostille.base.clock import Clock
@@ -105,8 +105,8 @@ def key_operations(open_desk: OpenDesk, clock: Clock, damaged: Callable[[Damaged
             method="GET",
             path=f"{PATH}/export",
             name="exportKeys",
-            text="All keys, a line for each.\nIt holds digests and no key: guard it as the store is guarded. The last "
-            "line tells a whole export from one that was cut off.",
+            text="Export all keys, a line for each.\nIt holds digests and no key: guard it as the store is guarded. The "
+            "last line tells a whole export from one that was cut off.",
             handler=handlers.export,
             answers={200: Content(media=lines.MEDIA)},
             reasons=_STORE,
@@ -310,7 +310,7 @@ def _revision(request: Request) -> int | None:
     return int(written[1:-1])
 
 
-def _scopes(shape: ScopesShape) -> Scopes:
+def _scopes(shape: KeyScopes) -> Scopes:
     try:
         return Scopes(
             methods=shape.methods,
@@ -323,7 +323,7 @@ def _scopes(shape: ScopesShape) -> Scopes:
         raise refuse_impossible(error, pointer("scopes")) from None
 
 
-def _limits(shape: LimitsShape) -> Limits:
+def _limits(shape: KeyLimits) -> Limits:
     rate = shape.rate
     try:
         return Limits(

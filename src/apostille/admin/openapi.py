@@ -13,7 +13,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from apostille.admin.operations import JSON, Content, Operation, Parameter
 from apostille.admin.problems import MEDIA, STATUSES, Reason
-from apostille.admin.shapes import ProblemShape
+from apostille.admin.shapes import ProblemDetails
 
 # Any: JSON.
 Json = dict[str, Any]
@@ -46,7 +46,7 @@ def compile_document(operations: Sequence[Operation], *, version: str, has_token
 
 
 def _schemas(operations: Iterable[Operation]) -> tuple[References, Json]:
-    shapes: set[tuple[type[BaseModel], JsonSchemaMode]] = {(ProblemShape, "serialization")}
+    shapes: set[tuple[type[BaseModel], JsonSchemaMode]] = {(ProblemDetails, "serialization")}
     for operation in operations:
         if operation.body is not None and operation.body.shape is not None:
             shapes.add((operation.body.shape, "validation"))
@@ -140,7 +140,7 @@ def _content(content: Content, mode: JsonSchemaMode, references: References) -> 
 
 def _problem(reasons: Iterable[Reason], references: References) -> Json:
     words = ", ".join(f"`{reason}`" for reason in reasons)
-    content = Content(media=MEDIA, shape=ProblemShape)
+    content = Content(media=MEDIA, shape=ProblemDetails)
     return {"description": f"No: {words}.", "content": _content(content, "serialization", references)}
 
 

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from apostille.admin.shapes import ProblemCause, ProblemShape
+from apostille.admin.shapes import ProblemCause, ProblemDetails
 from apostille.keys.errors import (
     BrokenExport,
     DamagedRecord,
@@ -129,7 +129,7 @@ class Refused(Exception):
 
 
 def answer_refusal(refused: Refused) -> Response:
-    shape = ProblemShape(
+    shape = ProblemDetails(
         title=HTTPStatus(refused.status).phrase,
         status=refused.status,
         detail=refused.detail,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
@@ -103,7 +103,17 @@ class Shape(BaseModel):
     )
 
 
-class ScopesShape(Shape):
+def _without_defaults(schema: dict[str, Any]) -> None:
+    """Where a field that is absent means something that no value says."""
+    for field in schema["properties"].values():
+        _without_default(field)
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+
+
+class KeyScopes(Shape):
     """What a key may be used for. What is empty allows everything; of the rest one entry each must fit."""
 
     methods: tuple[Annotated[str, Field(pattern=_METHOD)], ...] = Field((), max_length=_MOST)
@@ -117,8 +127,8 @@ class ScopesShape(Shape):
     """`namespace/name` of services; every one that a route may choose must be among them."""
 
 
-class ScopesView(Shape):
-    """What a key may be used for; see `ScopesShape`."""
+class ShownScopes(Shape):
+    """What a key may be used for; see `KeyScopes`."""
 
     methods: tuple[str, ...]
     hosts: tuple[str, ...]
@@ -127,7 +137,7 @@ class ScopesView(Shape):
     destinations: tuple[str, ...]
 
 
-class RateShape(Shape):
+class KeyRate(Shape):
     """A token bucket."""
 
     per_second: float = Field(gt=0, le=_MOST_REQUESTS)
@@ -136,18 +146,18 @@ class RateShape(Shape):
     """Requests at once."""
 
 
-class QuotaShape(Shape):
+class KeyQuota(Shape):
     """At most so many requests in each period of the calendar, in UTC."""
 
     requests: Count
     period: Period = Field(strict=False)
 
 
-class LimitsShape(Shape):
+class KeyLimits(Shape):
     """How much a key may be used. Nothing given is no limit."""
 
-    rate: RateShape | None = None
-    quotas: tuple[QuotaShape, ...] = Field((), max_length=len(Period))
+    rate: KeyRate | None = None
+    quotas: tuple[KeyQuota, ...] = Field((), max_length=len(Period))
     """One for each period at most."""
     share: Share = Field(Share.KEY, strict=False)
     """Who counts together: each key for itself, or all keys of a consumer."""
@@ -166,8 +176,8 @@ class KeyOrder(Shape):
     """For selecting keys."""
     metadata: Entries = Field(default_factory=dict)
     """For headers and logs: nothing secret belongs there."""
-    scopes: ScopesShape = ScopesShape()
-    limits: LimitsShape = LimitsShape()
+    scopes: KeyScopes = KeyScopes()
+    limits: KeyLimits = KeyLimits()
     not_before: Moment | None = None
     """The key is valid from then on."""
     expires: Moment | None = None
@@ -177,12 +187,14 @@ class KeyOrder(Shape):
 class KeyChange(Shape):
     """What is to be another. A field that is given replaces the whole of what was there; others stay."""
 
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
     consumer: Name = ""
     name: Text = ""
     labels: Entries = Field(default_factory=dict)
     metadata: Entries = Field(default_factory=dict)
-    scopes: ScopesShape = ScopesShape()
-    limits: LimitsShape = LimitsShape()
+    scopes: KeyScopes = KeyScopes()
+    limits: KeyLimits = KeyLimits()
     not_before: Moment | None = None
     expires: Moment | None = None
 
@@ -192,7 +204,7 @@ class Rotation(Shape):
 
     grace: str = Field("24h", pattern=_GRACE)
     """How long the old key goes on, as hours, minutes and seconds; `0s` ends it at once."""
-    expires: Moment | None = None
+    expires: Moment | None = Field(None, json_schema_extra=_without_default)
     """Of the successor; null is never. Not given: it lives as long as the old key was given to live, counted anew."""
 
 
@@ -219,8 +231,8 @@ class KeyView(Shape):
     """At the time of the answer."""
     labels: dict[str, str]
     metadata: dict[str, str]
-    scopes: ScopesView
-    limits: LimitsShape
+    scopes: ShownScopes
+    limits: KeyLimits
     created: Moment
     not_before: Moment | None
     expires: Moment | None
@@ -289,7 +301,7 @@ class ProblemCause(Shape):
     parameter: str | None = None
 
 
-class ProblemShape(Shape):
+class ProblemDetails(Shape):
     """RFC 9457."""
 
     type: str = "about:blank"

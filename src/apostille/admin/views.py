@@ -9,13 +9,13 @@ from apostille.admin.shapes import (
     DamagedKey,
     ImportReport,
     IssuedKey,
+    KeyLimits,
     KeyPage,
+    KeyQuota,
+    KeyRate,
     KeyState,
     KeyView,
-    LimitsShape,
-    QuotaShape,
-    RateShape,
-    ScopesView,
+    ShownScopes,
 )
 from apostille.keys.format import PREFIX
 from apostille.keys.orders import Issued
@@ -80,8 +80,8 @@ def _state(record: KeyRecord, now: datetime) -> KeyState:
     return KeyState.ACTIVE
 
 
-def _scopes(scopes: Scopes) -> ScopesView:
-    return ScopesView(
+def _scopes(scopes: Scopes) -> ShownScopes:
+    return ShownScopes(
         methods=scopes.methods,
         hosts=scopes.hosts,
         path_prefixes=scopes.paths,
@@ -90,10 +90,10 @@ def _scopes(scopes: Scopes) -> ScopesView:
     )
 
 
-def _limits(limits: Limits) -> LimitsShape:
+def _limits(limits: Limits) -> KeyLimits:
     rate = limits.rate
-    return LimitsShape(
-        rate=None if rate is None else RateShape(per_second=rate.per_second, burst=rate.burst),
-        quotas=tuple(QuotaShape(requests=quota.requests, period=quota.period) for quota in limits.quotas),
+    return KeyLimits(
+        rate=None if rate is None else KeyRate(per_second=rate.per_second, burst=rate.burst),
+        quotas=tuple(KeyQuota(requests=quota.requests, period=quota.period) for quota in limits.quotas),
         share=limits.share,
     )
