@@ -20,8 +20,9 @@ from apostille.keys.store import KeyStore, Page
 from apostille.keys.transfer import Imported, export_lines, import_lines
 
 _PAGE = 100
-# Of the store, for one of ours: who asks for rare keys waits for the next page and nobody else does.
+# Pages of the store and keys that are looked at for one page of ours: it is to be answered within a second or two.
 _MOST_PAGES = 100
+_MOST_LOOKED_AT = 10_000
 _ATTEMPTS = 5
 _LAST_LINE = 40
 
@@ -84,8 +85,8 @@ class KeyDesk:
         """
         page = await self._store.page(cursor, limit=limit)
         records, damaged = [each for each in page.records if wanted.fits(each)], [*page.damaged]
-        for _ in range(_MOST_PAGES - 1):
-            if page.cursor is None or len(records) >= limit:
+        for number in range(1, _MOST_PAGES):
+            if page.cursor is None or len(records) >= limit or number * limit >= _MOST_LOOKED_AT:
                 break
             page = await self._store.page(page.cursor, limit=limit)
             records += [each for each in page.records if wanted.fits(each)]
