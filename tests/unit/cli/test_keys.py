@@ -188,12 +188,13 @@ async def test_a_long_list_comes_in_pages_or_whole(server: Server) -> None:
         pages = 0
         while True:
             done = await run(it.url, "list", "--limit", "50", *cursor)
+            assert done.code == 0, done.err
             found |= {line.partition("\t")[0] for line in done.out.splitlines()}
             pages += 1
             if "--cursor" not in done.err:
                 break
             cursor = ("--cursor", done.err.partition("--cursor ")[2].split()[0])
-        assert (found, pages > 2) == (ids, True)
+        assert (found, pages > 1) == (ids, True)
         whole = await run(it.url, "list", "--all", "--limit", "50")
         assert {line.partition("\t")[0] for line in whole.out.splitlines()} == ids
         assert "0123456789ab is damaged" in whole.err
