@@ -150,6 +150,10 @@ class Signer(Protocol):
 
 
 class StoredKeys(Protocol):
+    def prepare(self) -> None:
+        """To be called when a step starts that will ask: what takes its time is done before the first request."""
+        ...
+
     async def open(self, shown: str, asked: Asked, labels: Mapping[str, str], /) -> Holder | Refusal:
         """Whether the key that was shown is one of the store, with all of `labels`, and good for what is asked."""
         ...

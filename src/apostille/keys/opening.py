@@ -6,66 +6,99 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from apostille.base.clock import Clock
-from apostille.keys.cache import KeyCache
-from apostille.keys.changes import Blind, Seeing
-from apostille.keys.connection import StoreConnection
-from apostille.keys.door import KeyDoor
-from apostille.keys.fingerprint import PepperCheck
-from apostille.keys.limiter import Limiter
 from apostille.keys.outcome import Holder, Refusal
 from apostille.keys.settings import KeySettings
-from apostille.keys.store import KeyStore
-from apostille.keys.uses import Uses
 from apostille.model.scopes import Asked
+
+if TYPE_CHECKING:
+    from apostille.keys.cache import KeyCache
+    from apostille.keys.store import KeyStore
 
 _log = logging.getLogger(__name__)
 
 
-class StoreDoor:
-    """A `KeyDoor` that begins to follow the store when the first key is shown: where no policy asks for the store there
-    may be none."""
-
-    def __init__(self, door: KeyDoor) -> None:
-        self._door = door
-        self.asked = asyncio.Event()
-
-    async def open(self, shown: str, asked: Asked, labels: Mapping[str, str], /) -> Holder | Refusal:
-        """See `auth.contract.StoredKeys`."""
-        self.asked.set()
-        return await self._door.open(shown, asked, labels)
-
-
 @asynccontextmanager
 async def open_door(settings: KeySettings, clock: Clock) -> AsyncIterator[StoreDoor]:
-    """Nothing is connected before the first key is shown."""
-    connection = StoreConnection(settings.address)
-    store = KeyStore(connection, clock)
-    cache, limiter, uses = KeyCache(store.get_many, clock), Limiter(connection, clock), Uses(store.touch)
-    pepper = PepperCheck(connection, settings.pepper)
-    door = StoreDoor(KeyDoor(cache=cache, pepper=pepper, limiter=limiter, used=uses.note, clock=clock))
-    working = asyncio.create_task(_work(door, cache, store, uses), name="keys: follow")
+    """Nothing is connected before a step that asks for the store is started."""
+    door = StoreDoor(settings, clock)
     try:
         yield door
     finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-        if door.asked.is_set():
-            await uses.write()
-        await limiter.close()
-        await cache.close()
-        await connection.close()
+        await door.close()
 
 
-async def _work(door: StoreDoor, cache: KeyCache, store: KeyStore, uses: Uses) -> None:
-    await door.asked.wait()
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(uses.write_in_time())
-        tasks.create_task(_follow(cache, store))
+class StoreDoor:
+    """A `KeyDoor` that comes into being when it is needed: where no policy asks for the store there may be none, and
+    nobody should pay for it."""
+
+    def __init__(self, settings: KeySettings, clock: Clock) -> None:
+        self._settings, self._clock = settings, clock
+        self._opened: _Opened | None = None
+
+    def prepare(self) -> None:
+        """See `auth.contract.StoredKeys`. The event loop must run."""
+        self._open()
+
+    async def open(self, shown: str, asked: Asked, labels: Mapping[str, str], /) -> Holder | Refusal:
+        """See `auth.contract.StoredKeys`."""
+        return await self._open().door.open(shown, asked, labels)
+
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            self._opened = _Opened(self._settings, self._clock)
+        return self._opened
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+
+
+class _Opened:
+    """Everything behind the door, at work."""
+
+    def __init__(self, settings: KeySettings, clock: Clock) -> None:
+        # The client takes 6 MiB and a tenth of a second.
+        from apostille.keys.cache import KeyCache
+        from apostille.keys.connection import StoreConnection
+        from apostille.keys.door import KeyDoor
+        from apostille.keys.fingerprint import PepperCheck
+        from apostille.keys.limiter import Limiter
+        from apostille.keys.store import KeyStore
+        from apostille.keys.uses import Uses
+
+        self._connection = StoreConnection(settings.address)
+        store = KeyStore(self._connection, clock)
+        self._cache = KeyCache(store.get_many, clock)
+        self._limiter = Limiter(self._connection, clock)
+        self._uses = Uses(store.touch)
+        self.door = KeyDoor(
+            cache=self._cache,
+            pepper=PepperCheck(self._connection, settings.pepper),
+            limiter=self._limiter,
+            used=self._uses.note,
+            clock=clock,
+        )
+        self._tasks = (
+            asyncio.create_task(self._uses.write_in_time(), name="keys: uses"),
+            asyncio.create_task(_follow(self._cache, store), name="keys: follow"),
+        )
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._uses.write()
+        await self._limiter.close()
+        await self._cache.close()
+        await self._connection.close()
 
 
 async def _follow(cache: KeyCache, store: KeyStore) -> None:
+    from apostille.keys.changes import Blind, Seeing
+
     sees: bool | None = None
     async for event in store.follow():
         cache.apply(event)

@@ -55,6 +55,11 @@ class Store:
     answers: dict[str, Holder | Refusal] = field(default_factory=lambda: {KEY: ALICE})
     asked: list[tuple[str, Asked, Mapping[str, str]]] = field(default_factory=list)
 
+    prepared: int = 0
+
+    def prepare(self) -> None:
+        self.prepared += 1
+
     async def open(self, shown: str, asked: Asked, labels: Mapping[str, str], /) -> Holder | Refusal:
         self.asked.append((shown, asked, labels))
         return self.answers.get(shown, UNKNOWN)
@@ -134,6 +139,12 @@ class TestStorage:
             labels={"team": "a"},
             destinations=("apps/shop",),
         )
+
+    def test_the_store_is_prepared_by_those_who_will_ask(self, scope: Scope, tools: StepTools, store: Store) -> None:
+        start(scope, tools, BY_LABEL)
+        assert store.prepared == 0
+        start(scope, tools, {})
+        assert store.prepared == 1
 
     async def test_labels_go_along(self, scope: Scope, tools: StepTools, store: Store) -> None:
         step = start(scope, tools, {"keyStore": {"labelSelector": {"team": "a"}}})

@@ -66,6 +66,8 @@ class ApiKeyStep:
         self._config, self._clock = config, tools.clock
         self._find, self._stored = tools.keyrings.find, tools.stored
         self._labels = dict(config.stored.labels) if config.stored is not None else {}
+        if config.stored is not None and self._stored is not None:
+            self._stored.prepare()
         self._is_plain = not config.metadata and config.query is None and config.cookie is None
 
     async def check(self, request: AuthRequest, /) -> Verdict:
