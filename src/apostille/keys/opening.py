@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# About half a second apart. An embedded store that has just been asked for is no news before, nor is a short restart.
+_QUIET_SILENCES = 4
+
 
 @asynccontextmanager
 async def open_door(settings: KeySettings, clock: Clock) -> AsyncIterator[StoreDoor]:
@@ -99,16 +102,18 @@ class _Opened:
 async def _follow(cache: KeyCache, store: KeyStore) -> None:
     from apostille.keys.changes import Blind, Seeing
 
-    sees: bool | None = None
+    silences, told = 0, False
     async for event in store.follow():
         cache.apply(event)
         match event:
-            case Blind(cause=cause) if sees is not False:
-                sees = False
-                _log.warning("the key store does not answer (%s): keys that are known go on, others get 503", cause)
-            case Seeing() if sees is not True:
-                if sees is False:
+            case Blind(cause=cause):
+                silences += 1
+                if silences == _QUIET_SILENCES:
+                    told = True
+                    _log.warning("the key store does not answer (%s): keys that are known go on, others get 503", cause)
+            case Seeing():
+                if told:
                     _log.warning("the key store answers again")
-                sees = True
+                silences, told = 0, False
             case _:
                 pass
