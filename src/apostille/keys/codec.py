@@ -1,7 +1,7 @@
-"""Records as bytes: ``<format>.<revision>.<checksum><JSON>``, short, one way to write each record.
+"""Records as text, for exports: ``<format>.<revision>.<checksum><JSON>``, short, one way to write each record.
 
-The revision stands in front so that the store can compare it without reading JSON. The checksum covers the id too: a
-record that was put under another id, or changed by hand, is damaged.
+The checksum covers the id too: a record that was put under another id, or changed by hand, is damaged. What the store
+holds is the same, packed: see `packing`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def encode_record(record: KeyRecord) -> bytes:
     """Raises ValueError when it is longer than 16 KiB, or was never given a revision."""
     if record.revision < 1:
         raise ValueError("a record is written with the revision that the store gives it")
-    body = _ENCODER.encode(_fields(record)).encode()
+    body = _ENCODER.encode({**_fields(record), "h": _emit_digest(record.digest)}).encode()
     written = b"%d.%d.%s%s" % (FORMAT, record.revision, _checksum(record.id, record.revision, body), body)
     if len(written) > MAX_BYTES:
         raise ValueError(f"the record of key {record.id!r} has {len(written)} bytes; {MAX_BYTES} are allowed")
@@ -54,12 +54,29 @@ def decode_record(key_id: str, data: bytes) -> KeyRecord:
     revision, body = int(envelope[2]), envelope[4]
     if _checksum(key_id, revision, body) != envelope[3]:
         raise DamagedRecord(key_id, "its checksum is wrong")
+    return _parsed(key_id, revision, None, body)
+
+
+def emit_fields(record: KeyRecord) -> bytes:
+    """JSON of all but the id, the revision, the digest and the time of the last use."""
+    fields = _fields(record)
+    fields.pop("u", None)
+    return _ENCODER.encode(fields).encode()
+
+
+def parse_fields(key_id: str, revision: int, digest: bytes, body: bytes) -> KeyRecord:
+    """The record of what `emit_fields` gave. Raises DamagedRecord."""
+    return _parsed(key_id, revision, digest, body)
+
+
+def _parsed(key_id: str, revision: int, digest: bytes | None, body: bytes) -> KeyRecord:
+    """Without `digest` it is a field."""
     try:
-        record = _record(key_id, revision, _Fields(_read(body)))
+        fields = _Fields(_read(body))
+        return _record(key_id, revision, _digest(fields.need("h", str)) if digest is None else digest, fields)
     except (ValueError, TypeError, RecursionError, OverflowError, OSError):
         # Not one word of the cause: it may quote what it stumbled over.
         raise DamagedRecord(key_id, "its fields make no sense") from None
-    return record
 
 
 def _checksum(key_id: str, revision: int, body: bytes) -> bytes:
@@ -72,7 +89,6 @@ def _fields(record: KeyRecord) -> dict[str, object]:
         "e": record.env,
         "c": record.consumer,
         "n": record.name,
-        "h": urlsafe_b64encode(record.digest).rstrip(b"=").decode(),
         "t": _seconds(record.created),
         "l": dict(record.labels),
         "m": dict(record.metadata),
@@ -173,14 +189,14 @@ def _moment(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _record(key_id: str, revision: int, fields: _Fields) -> KeyRecord:
+def _record(key_id: str, revision: int, digest: bytes, fields: _Fields) -> KeyRecord:
     record = KeyRecord(
         id=key_id,
         revision=revision,
         env=fields.need("e", str),
         consumer=fields.need("c", str),
         name=fields.take("n", str, ""),
-        digest=_digest(fields.need("h", str)),
+        digest=digest,
         created=_moment(fields.need("t", int)),
         labels=fields.entries("l"),
         metadata=fields.entries("m"),
@@ -196,10 +212,14 @@ def _record(key_id: str, revision: int, fields: _Fields) -> KeyRecord:
     return record
 
 
+def _emit_digest(digest: bytes) -> str:
+    return urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
 def _digest(text: str) -> bytes:
     digest = urlsafe_b64decode(text.encode("ascii") + b"=")
     # Decoding forgives much; one digest has one spelling.
-    if urlsafe_b64encode(digest).rstrip(b"=") != text.encode("ascii"):
+    if _emit_digest(digest) != text:
         raise ValueError("no digest")
     return digest
 

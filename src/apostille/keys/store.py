@@ -2,7 +2,7 @@
 
 ::
 
-    apo:k:<id>          one record, see `codec`
+    apo:k:<id>          one record, see `packing`
     apo:u:<2 letters>   when keys whose ids begin so were last used: the rest of the id → seconds. Small hashes are
                         packed by the store: about 20 bytes a key.
     apo:pepper          which pepper the keys were made with, see `fingerprint`
@@ -24,14 +24,15 @@ from typing import TypeVar
 from apostille.base.clock import Clock
 from apostille.keys.address import StoreAddress
 from apostille.keys.changes import CHANNEL, INTERVAL, VERSION, Event, ask_version, follow
-from apostille.keys.codec import decode_record, encode_record
 from apostille.keys.connection import CONNECTIONS, LIMIT, StoreConnection
 from apostille.keys.errors import DamagedRecord, KeyChanged, KeyExists, KeyNotActive, KeyNotFound
 from apostille.keys.fingerprint import PepperCheck, claim, read_fingerprint
 from apostille.keys.format import ID_LENGTH, is_id
-from apostille.keys.record import KeyRecord, State
+from apostille.keys.packing import pack_record, unpack_record
+from apostille.keys.record import DIGEST_LENGTH, KeyRecord, State
 from apostille.keys.scripts import CHANGE, DELETE, LOAD, TOUCH
 from apostille.keys.settings import PepperSource
+from apostille.model.scopes import Scopes
 
 # How many keys go into one command: the store serves nobody else meanwhile.
 BATCH = 500
@@ -82,7 +83,7 @@ class KeyStore:
         return await ask_version(self._connection)
 
     async def put(self, record: KeyRecord) -> KeyRecord:
-        """Create a key. Gives the record as it is stored. Raises KeyExists, and ValueError as `encode_record` does."""
+        """Create a key. Gives the record as it is stored. Raises KeyExists, and ValueError as `pack_record` does."""
         stored = replace(record, revision=1, last_used=None)
         if await self._change((0, stored)) is not None:
             raise KeyExists(record.id)
@@ -100,13 +101,18 @@ class KeyStore:
         found: dict[str, KeyRecord | DamagedRecord] = {}
         for some in _batches(each for each in ids if is_id(each)):
             answers = await self._connection.ask("MGET", *map(self._record, some))
-            found |= {each: _decoded(each, data) for each, data in zip(some, answers, strict=True) if data is not None}
+            for each, data in zip(some, answers, strict=True):
+                if data is not None:
+                    found[each] = _decoded(each, data)
+                else:
+                    # Else the time would tell which ids exist to those who only guess.
+                    unpack_record(_NOBODY.id, _NOBODY_WRITTEN)
         return found
 
     async def replace(self, record: KeyRecord) -> KeyRecord:
         """Write a changed record, which was read as `record.revision`. Gives it as it is stored.
 
-        Raises KeyChanged when somebody was quicker, KeyNotFound, and ValueError as `encode_record` does.
+        Raises KeyChanged when somebody was quicker, KeyNotFound, and ValueError as `pack_record` does.
         """
         stored = replace(record, revision=record.revision + 1, last_used=None)
         await self._change_or_raise((record.revision, stored))
@@ -177,11 +183,11 @@ class KeyStore:
 
     async def load(self, records: Iterable[KeyRecord]) -> tuple[str, ...]:
         """Create many keys, in batches; revisions and times of last use are kept. Gives the ids that there were
-        already: those are left alone. Raises ValueError as `encode_record` does, with earlier batches loaded.
+        already: those are left alone. Raises ValueError as `pack_record` does, with earlier batches loaded.
         """
         present: list[str] = []
         for some in _batches(records):
-            lines = [encode_record(_bare(each)) for each in some]
+            lines = [pack_record(each if each.revision else replace(each, revision=1)) for each in some]
             names = [self._name(VERSION), *(self._record(each.id) for each in some)]
             numbers = await self._connection.run(LOAD, names, [self._name(CHANNEL), *lines])
             there = {some[number - 1].id for number in numbers}
@@ -227,7 +233,7 @@ class KeyStore:
         names = [self._name(VERSION), *(self._record(record.id) for _, record in changes)]
         words: list[str | bytes | int] = [self._name(CHANNEL)]
         for revision, record in changes:
-            words += [revision, encode_record(record)]
+            words += [revision, pack_record(record)]
         return int(await self._connection.run(CHANGE, names, words)) or None
 
     async def _change_or_raise(self, *changes: tuple[int, KeyRecord]) -> None:
@@ -255,15 +261,26 @@ class KeyStore:
         return [replace(record, last_used=uses.get(record.id)) for record in records]
 
 
-def _bare(record: KeyRecord) -> KeyRecord:
-    if record.revision and record.last_used is None:
-        return record
-    return replace(record, revision=max(1, record.revision), last_used=None)
+# Such a one as people make.
+_NOBODY = KeyRecord(
+    id="0" * ID_LENGTH,
+    env="live",
+    consumer="nobody",
+    digest=bytes(DIGEST_LENGTH),
+    created=datetime(2026, 1, 1, tzinfo=UTC),
+    expires=datetime(2027, 1, 1, tzinfo=UTC),
+    name="nobody's key",
+    labels={"team": "nobody"},
+    metadata={"email": "nobody@example.com"},
+    scopes=Scopes(methods=("GET",)),
+    revision=1,
+)
+_NOBODY_WRITTEN = pack_record(_NOBODY)
 
 
 def _decoded(key_id: str, data: bytes) -> KeyRecord | DamagedRecord:
     try:
-        return decode_record(key_id, data)
+        return unpack_record(key_id, data)
     except DamagedRecord as error:
         return error
 

@@ -91,7 +91,7 @@ async def test_a_key_that_is_created_is_accepted_and_kept_as_a_digest_only(at: D
         ({"env": "Live"}, "a-z and digits"),
         ({"expires": START}, "expired at 2026-05-01T12:00:00Z already"),
         ({"not_before": START + HOUR, "expires": START + HOUR}, "not be valid before"),
-        ({"metadata": {"note": "x" * 20_000}}, "16384 are allowed"),
+        ({"metadata": {"note": "x" * 20_000}}, "16256 are allowed"),
     ],
 )
 async def test_what_can_be_no_key_is_refused_and_told(at: Desk, order: dict[str, object], words: str) -> None:

@@ -44,7 +44,13 @@ class Server:
         argv = self.argv or self.embedded.argv
         self.log.clear()
         self._process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={}
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={},
         )
         self.wait_until_it_says(self.ready)
 
