@@ -7,6 +7,7 @@ takes as long as the one before. One event loop owns it: there are no locks.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -71,6 +72,7 @@ class KeyCache:
         self._reading: dict[str, asyncio.Future[KeyRecord | None]] = {}
         self._waiting: dict[str, asyncio.Future[KeyRecord | None]] = {}
         self._reader: asyncio.Task[None] | None = None
+        self._nobodies = map(str, itertools.count(10**11))
 
     def __len__(self) -> int:
         """How many keys are known."""
@@ -108,6 +110,22 @@ class KeyCache:
             except _Outdated:
                 continue
         return self._stale(key_id, StoreUnavailable("the key changes faster than it can be read"))
+
+    async def miss(self) -> None:
+        """Ask the store for a key that does not exist. Takes as long as `get` of another such key, and raises as that.
+
+        For an id that is known, when the secret is wrong: the time must not tell.
+        """
+        # Each time another one: who asks for a key that is being read already waits for less.
+        nobody = next(self._nobodies)
+        if self._down is None:
+            try:
+                await asyncio.shield(self._read(nobody))
+            except _Outdated:
+                pass
+            else:
+                return
+        await self.get(nobody)
 
     def apply(self, event: Event) -> None:
         """Believe what the feed of changes says."""

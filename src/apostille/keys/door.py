@@ -10,19 +10,14 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from apostille.base.clock import Clock
-from apostille.base.secrets import SecretText
 from apostille.keys.cache import KeyCache
 from apostille.keys.errors import DamagedRecord, PepperMissing, StoreUnavailable
 from apostille.keys.fingerprint import PepperCheck
 from apostille.keys.format import KeyParts, parse_key
 from apostille.keys.limiter import Limited, Limiter, subject_of
 from apostille.keys.outcome import Holder, Refusal, Why
-from apostille.keys.record import KeyRecord, Pepper, Verdict, verify, verify_unknown
+from apostille.keys.record import KeyRecord, Pepper, Verdict, judge
 from apostille.model.scopes import Asked, Dimension, first_miss
-
-# Of no key: what is looked up when the id in question is in memory already.
-_NOBODY = "0" * 12
-
 
 _NO_KEY = Refusal(why=Why.UNKNOWN, cause="not in the form of a key")
 
@@ -76,17 +71,20 @@ class KeyDoor:
     async def _verified(self, parts: KeyParts) -> KeyRecord | Refusal:
         """Raises StoreUnavailable, DamagedRecord and PepperMissing."""
         pepper = self._proven or await self._pepper.confirm()
+        # Before anything is looked up, known or not: what comes first may change how long the rest takes.
+        digest, now = pepper.digest(parts.key), self._clock.now()
         record = self._cache.peek(parts.id)
         remembered = record is not None
         if record is None:
             record = await self._cache.get(parts.id)
-        verdict = self._verdict(record, parts.key, pepper)
+            now = self._clock.now()
+        verdict = judge(record, digest, now)
         if record is not None and verdict is Verdict.ACCEPTED:
             self._proven = pepper
             return record
         if verdict is Verdict.WRONG_SECRET:
             if remembered:
-                await self._cache.get(_NOBODY)
+                await self._cache.miss()
             return Refusal(why=Why.UNKNOWN, cause=verdict.value)
         return Refusal(
             why=Why.UNKNOWN,
@@ -94,11 +92,6 @@ class KeyDoor:
             consumer=None if record is None else record.consumer,
             key=parts.shown,
         )
-
-    def _verdict(self, record: KeyRecord | None, key: SecretText, pepper: Pepper) -> Verdict:
-        if record is None:
-            return verify_unknown(key, pepper)
-        return verify(record, key, pepper, self._clock.now())
 
 
 def _refusal(

@@ -127,11 +127,17 @@ def to_second(moment: datetime) -> datetime:
 
 
 def verify(record: KeyRecord, key: SecretText, pepper: Pepper, now: datetime) -> Verdict:
-    """Whether `key` is the key of `record` and may be used at `now`.
+    """Whether `key` is the key of `record` and may be used at `now`."""
+    return judge(record, pepper.digest(key), now)
 
-    Takes the same time for every wrong secret, and the same as `verify_unknown`.
+
+def judge(record: KeyRecord | None, digest: bytes, now: datetime) -> Verdict:
+    """What is said at `now` of the key that has this digest. `record`: of its id; None where nobody knows the id.
+
+    Takes the same time for every wrong secret, that for an unknown id included.
     """
-    if not _matches(record.digest, key, pepper):
+    matches = hmac.compare_digest(_NO_DIGEST if record is None else record.digest, digest)
+    if record is None or not matches:
         return Verdict.WRONG_SECRET
     if record.state is State.REVOKED:
         return Verdict.REVOKED
@@ -140,16 +146,6 @@ def verify(record: KeyRecord, key: SecretText, pepper: Pepper, now: datetime) ->
     if record.expires is not None and now >= record.expires:
         return Verdict.EXPIRED
     return Verdict.ACCEPTED
-
-
-def verify_unknown(key: SecretText, pepper: Pepper) -> Verdict:
-    """The work of `verify` for a key whose id nobody knows; always `WRONG_SECRET`."""
-    _matches(_NO_DIGEST, key, pepper)
-    return Verdict.WRONG_SECRET
-
-
-def _matches(digest: bytes, key: SecretText, pepper: Pepper) -> bool:
-    return hmac.compare_digest(digest, pepper.digest(key))
 
 
 def _check_text(what: str, text: str) -> None:

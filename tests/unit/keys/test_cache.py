@@ -9,6 +9,7 @@ import pytest
 from apostille.keys.cache import CacheBounds, KeyCache
 from apostille.keys.changes import Blind, Changed, Missed, Seeing
 from apostille.keys.errors import DamagedRecord, StoreUnavailable
+from apostille.keys.format import is_id
 from apostille.keys.record import KeyRecord, State
 from apostille.keys.store import KeyStore
 from tests.unit.credentials.stand_ins import FakeClock
@@ -66,6 +67,27 @@ async def test_those_who_ask_at_once_share_one_question(cache: KeyCache, watched
     found = await asyncio.gather(*(cache.get(record.id) for record in stored * 10))
     assert found == stored * 10
     assert watched.asked == [tuple(record.id for record in stored)]
+
+
+async def test_each_question_in_vain_is_one_of_its_own(cache: KeyCache, watched: Watched) -> None:
+    await asyncio.gather(cache.miss(), cache.miss(), cache.miss())
+    await cache.miss()
+    asked = [key_id for ids in watched.asked for key_id in ids]
+    assert len(set(asked)) == len(asked) == 4
+    assert all(is_id(each) for each in asked)
+    assert len(cache) == 0
+
+
+async def test_a_question_in_vain_finds_out_that_the_store_is_down_and_that_it_is_back(
+    cache: KeyCache, watched: Watched, server: Server, clock: FakeClock
+) -> None:
+    server.kill()
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await cache.miss()
+    server.start()
+    clock.advance(1.0)
+    await cache.miss()
 
 
 async def test_while_changes_are_seen_a_key_needs_no_second_look(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apostille.base.secrets import SecretText
-from apostille.keys.record import Pepper, State, Verdict, to_second, verify, verify_unknown
+from apostille.keys.record import Pepper, State, Verdict, judge, to_second, verify
 from apostille.model.limits import Limits, Period, Quota, Rate
 from apostille.model.scopes import Scopes
 from tests.unit.credentials.stand_ins import START
@@ -33,7 +33,7 @@ def test_with_another_pepper_no_key_is_accepted() -> None:
 
 
 def test_an_unknown_id_is_a_wrong_secret() -> None:
-    assert verify_unknown(make_key().key, PEPPER) is Verdict.WRONG_SECRET
+    assert judge(None, PEPPER.digest(make_key().key), START) is Verdict.WRONG_SECRET
 
 
 def test_a_key_is_valid_from_its_first_second_until_just_before_its_last() -> None:
