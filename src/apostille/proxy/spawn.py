@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from apostille.base.errors import StartError
 
 _PR_SET_PDEATHSIG = 1
+_FOR_US_ALONE = 0o077
 
 
 async def spawn(
@@ -27,7 +28,8 @@ async def spawn(
     A session of its own, so that Ctrl-C on the terminal reaches us alone and we decide in which order things stop, and
     so that what the child starts itself can be ended with it. `stdout` and `stderr`: None is our own.
     The kernel kills the child when the *thread* that called this ends: call it from the main thread's event loop.
-    The soft limit of open files is raised to the hard one: a proxy needs two for each request.
+    The soft limit of open files is raised to the hard one: a proxy needs two for each request. Files that the child
+    makes are for us alone, unless it says otherwise.
 
     Raises StartError when the program cannot be started.
     """
@@ -39,6 +41,7 @@ async def spawn(
             stderr=stderr,
             env=dict(env),
             start_new_session=True,
+            umask=_FOR_US_ALONE,
             preexec_fn=_in_child(),
         )
     except OSError as error:
