@@ -8,12 +8,14 @@ It imports nothing of ours, to start fast.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import selectors
 import sys
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -29,6 +31,10 @@ class Wanted:
     seconds: float
     rate: float | None = None
     host: str = "127.0.0.1"
+    # Name of a header, and a file with a value for it on each line: one after the other, and from the first again.
+    varying: tuple[str, str] | None = None
+    # The status of a good answer.
+    status: int = 200
 
 
 @dataclass
@@ -54,7 +60,7 @@ class Connection(asyncio.Protocol):
     def ask(self, due: float) -> None:
         self.due = due
         if self._transport is not None:
-            self._transport.write(self._load.request)
+            self._transport.write(next(self._load.requests))
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -64,7 +70,7 @@ class Connection(asyncio.Protocol):
         length = _LENGTH.search(self._buffer, 0, end)
         # Nothing that is measured here answers in chunks; one that did would count as failed.
         if length is None or len(self._buffer) >= end + 4 + int(length[1]):
-            good = length is not None and self._buffer[9:12] == b"200"
+            good = length is not None and self._buffer[9:12] == self._load.status
             self._buffer = b""
             due, self.due = self.due, None
             self._load.answered(self, due, good=good)
@@ -79,8 +85,8 @@ class Connection(asyncio.Protocol):
 
 class Load:
     def __init__(self, wanted: Wanted) -> None:
-        lines = [f"GET {wanted.path} HTTP/1.1", f"host: {wanted.host}", *(f"{n}: {v}" for n, v in wanted.headers)]
-        self.request = ("\r\n".join(lines) + "\r\n\r\n").encode()
+        self.requests = itertools.cycle(_emit_requests(wanted))
+        self.status = b"%d" % wanted.status
         self.tally = Tally()
         self._wanted = wanted
         self._loop = asyncio.get_running_loop()
@@ -171,6 +177,15 @@ class Load:
             self._ask(connection, self._loop.time())
         else:
             self._idle.append(connection)
+
+
+def _emit_requests(wanted: Wanted) -> list[bytes]:
+    lines = [f"GET {wanted.path} HTTP/1.1", f"host: {wanted.host}", *(f"{n}: {v}" for n, v in wanted.headers)]
+    head = "\r\n".join(lines)
+    if wanted.varying is None:
+        return [f"{head}\r\n\r\n".encode()]
+    name, file = wanted.varying
+    return [f"{head}\r\n{name}: {value}\r\n\r\n".encode() for value in Path(file).read_text().splitlines()]
 
 
 def quantile(ordered: list[float], share: float) -> float | None:

@@ -31,11 +31,17 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What every request of a load is: GET of `path` at 127.0.0.1:`port`."""
+    """What every request of a load is: GET of `path` at 127.0.0.1:`port`.
+
+    `varying`: name of a header whose value is another one in each request, and a file with the values, one a line.
+    `status`: that of a good answer.
+    """
 
     port: int
     path: str
     headers: Headers = ()
+    varying: tuple[str, Path] | None = None
+    status: int = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +67,7 @@ def find_wrk() -> str | None:
 async def run_full(target: Target, seconds: int, cores: frozenset[int]) -> Outcome:
     """As fast as answers come, over 50 connections."""
     wrk = find_wrk()
-    if wrk is None:
+    if wrk is None or target.varying is not None or target.status != 200:
         return await _generate(target, seconds, cores, connections=CONNECTIONS)
     named = [part for name, value in target.headers for part in ("-H", f"{name}: {value}")]
     argv = (wrk, "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", *named)
@@ -83,6 +89,8 @@ async def _generate(
         connections=connections,
         seconds=seconds,
         rate=rate,
+        varying=None if target.varying is None else (target.varying[0], str(target.varying[1])),
+        status=target.status,
     )
     said = json.loads(await _run((sys.executable, "-I", str(_GENERATOR), json.dumps(asdict(wanted))), seconds, cores))
     return Outcome(

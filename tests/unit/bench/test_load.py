@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +96,16 @@ async def test_refusals_are_failures() -> None:
     async with answering(lambda number: emit_answer(200 if number % 2 else 503)) as (port, _):
         found = await run(wanted(port, rate=1000, seconds=0.02))
     assert (found["requests"], found["failed"]) == (20, 10)
+
+
+async def test_a_header_that_varies_takes_each_value_in_turn_and_another_answer_may_be_good(tmp_path: Path) -> None:
+    file = tmp_path / "values"
+    file.write_text("a\nb\nc\n")
+    asked = replace(wanted(0, rate=1000, seconds=0.005), varying=("api-key", str(file)), headers=[], status=401)
+    async with answering(lambda _: emit_answer(401)) as (port, seen):
+        found = await run(replace(asked, port=port, connections=1))
+    assert (found["requests"], found["failed"]) == (5, 0)
+    assert [request.split(b"api-key: ")[1].strip() for request in seen] == [b"a", b"b", b"c", b"a", b"b"]
 
 
 async def test_a_connection_that_is_cut_is_one_failure_and_is_opened_again() -> None:
