@@ -35,8 +35,13 @@ class Outcome:
 class OpenLoop:
     """`outcomes` are in the order in which they came."""
 
-    def __init__(self, port: int, path: str, headers: Sequence[tuple[str, str]], rate: float) -> None:
+    def __init__(
+        self, port: int, path: str, headers: Sequence[tuple[str, str]], rate: float, most: int | None = None
+    ) -> None:
         self.outcomes: list[Outcome] = []
+        # What the last outcome told, and how many in a row have told just that.
+        self._streak: tuple[tuple[int | str, str] | None, int] = (None, 0)
+        self._most = most
         self._port, self._path, self._headers, self._rate = port, path, list(headers), rate
         self._idle: list[Connection] = []
         self._requests: set[asyncio.Task[None]] = set()
@@ -65,10 +70,11 @@ class OpenLoop:
 
     async def wait_steady(self, status: int, reason: str = "", *, count: int = 100, within: float = 15.0) -> float:
         """Until that many outcomes in a row, all of requests sent after this call, told this. The seconds it took."""
-        began, since = time.time(), len(self.outcomes)
+        began, since, wanted = time.time(), len(self.outcomes), (status, reason)
 
         def holds() -> bool:
-            return len(self.outcomes) - since >= count and set(self.last(count)) == {(status, reason)}
+            # Asked after every outcome: it must not cost more than a request does.
+            return len(self.outcomes) - since >= count and self._streak[0] == wanted and self._streak[1] >= count
 
         await self.wait_for(holds, within=within)
         steady = self.outcomes[-count]
@@ -78,10 +84,12 @@ class OpenLoop:
         """Sends until `stop`, and waits for what is under way."""
         began = time.monotonic()
         while not stop.is_set():
-            late = time.monotonic() - began - self._sent / self._rate
-            if late < 0:
-                # The pace is the point: nothing is waited for here but the next tick.
-                await asyncio.sleep(-late)
+            while self._most is not None and len(self._requests) >= self._most:
+                await asyncio.wait(self._requests, return_when=asyncio.FIRST_COMPLETED)
+                # What was not sent in time is not made up for.
+                began = max(began, time.monotonic() - self._sent / self._rate)
+            # The pace is the point: nothing is waited for here but the next tick.
+            await asyncio.sleep(max(0.0, began + self._sent / self._rate - time.monotonic()))
             task = asyncio.create_task(self._request(self._sent))
             self._sent += 1
             self._requests.add(task)
@@ -104,16 +112,27 @@ class OpenLoop:
             await connection.close()
             status = f"{type(error).__name__}: {error}"
         async with self._changed:
-            self.outcomes.append(Outcome(number=number, sent=sent, ended=time.time(), status=status, answer=answer))
+            outcome = Outcome(number=number, sent=sent, ended=time.time(), status=status, answer=answer)
+            told = outcome.told
+            self._streak = (told, self._streak[1] + 1 if told == self._streak[0] else 1)
+            self.outcomes.append(outcome)
             self._changed.notify_all()
 
 
 @asynccontextmanager
 async def open_loop(
-    port: int, path: str, headers: Sequence[tuple[str, str]] = (), *, rate: float = 200.0
+    port: int,
+    path: str,
+    headers: Sequence[tuple[str, str]] = (),
+    *,
+    rate: float = 200.0,
+    most: int | None = None,
 ) -> AsyncIterator[OpenLoop]:
-    """GETs of ``PATH0``, ``PATH1``, … until the end of the block. Nothing is sent a second time."""
-    loop, stop = OpenLoop(port, path, headers, rate), asyncio.Event()
+    """GETs of ``PATH0``, ``PATH1``, … until the end of the block. Nothing is sent a second time.
+
+    `most`: under way at once; a machine that is too slow for the rate is not buried.
+    """
+    loop, stop = OpenLoop(port, path, headers, rate, most), asyncio.Event()
     running = asyncio.create_task(loop.run(stop))
     try:
         yield loop
