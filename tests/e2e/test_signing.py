@@ -169,6 +169,23 @@ async def test_the_caller_needs_the_api_key_and_the_bucket_never_sees_it(scene: 
     assert seen.values("api-key") == ()
 
 
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        (f"{ONE}?api_key=demo-key-0001", f"/{ONE}"),
+        ("?list-type=2&api_key=demo-key-0001&prefix=a+b%20c", "/?list-type=2&prefix=a+b%20c"),
+        ("?api_key=demo-key-0001&list-type=2&prefix=plain/", "/?list-type=2&prefix=plain/"),
+        ("?list-type=2&prefix=%c3%a9%7e&api%5Fkey=demo-key-0001", "/?list-type=2&prefix=%c3%a9%7e"),
+    ],
+)
+async def test_a_key_in_the_query_is_neither_signed_nor_sent(scene: Scene, asked: str, sent: str) -> None:
+    answer = await ask(scene.run.port, emit_request("GET", f"/in-query/{asked}", [("cookie", "a=1")]))
+    assert answer.status == 200, answer
+    seen = scene.recorder.requests[-1]
+    assert seen.target == sent
+    assert b"demo-key" not in seen.head
+
+
 async def test_what_a_client_signed_for_itself_is_replaced(scene: Scene) -> None:
     own = [
         ("Authorization", "AWS4-HMAC-SHA256 Credential=MINE/20260101/us-east-1/s3/aws4_request, Signature=00"),

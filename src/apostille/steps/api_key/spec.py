@@ -31,6 +31,10 @@ _NOT_ENVOYS = frozenset(
 )
 _NOT_ENVOYS_PREFIXES = ("x-amz-", "x-apostille-", "x-envoy-", "x-forwarded-")
 
+# Entries that every key has, whatever its metadata are; a Secret has no key that could be named.
+CONSUMER_ENTRY = "apostille.dev/consumer"
+KEY_ENTRY = "apostille.dev/key"
+
 AUTHORIZATION = "authorization"
 COOKIE = "cookie"
 
@@ -218,7 +222,7 @@ def _find_keys(spec: ApiKeySpec, entries: tuple[MetadataEntry, ...], scope: Step
     return find_keys(
         labels,
         [(ref.namespace or scope.namespace, ref.name) for ref in refs],
-        {entry.name: entry.required for entry in entries},
+        {entry.name: entry.required for entry in entries if entry.name not in (CONSUMER_ENTRY, KEY_ENTRY)},
         scope,
     )
 

@@ -18,7 +18,6 @@ from apostille.sdk import (
     AuthRequest,
     Deny,
     Dimension,
-    Holder,
     Key,
     Refusal,
     StepKind,
@@ -28,7 +27,7 @@ from apostille.sdk import (
     first_miss,
 )
 from apostille.steps.api_key.places import Shown, find_shown
-from apostille.steps.api_key.spec import COOKIE, ApiKeyConfig, ApiKeySpec, compile_api_key
+from apostille.steps.api_key.spec import CONSUMER_ENTRY, COOKIE, KEY_ENTRY, ApiKeyConfig, ApiKeySpec, compile_api_key
 
 SEVERAL_KEYS = "several_keys"
 KEY_LIMITED = "key_limited"
@@ -87,6 +86,8 @@ class ApiKeyStep:
         state = {**request.state, "api_key_value": shown}
         if self._is_plain:
             return Allow(state=state, consumer=caller.consumer, key=caller.key, traits=caller.traits)
+        if any(each.required and each.entry not in caller.entries for each in self._config.metadata):
+            return _refused_without_entry(caller)
         metadata = {
             each.header: caller.entries[each.entry] for each in self._config.metadata if each.entry in caller.entries
         }
@@ -118,7 +119,9 @@ class ApiKeyStep:
             if miss is not None:
                 return _not_for(miss, key.consumer, None)
         # The metadata of a Secret are for the headers that its policy names, and for nothing else.
-        entries = {name: value.reveal() for name, value in key.metadata.items()} if key.metadata else NOTHING
+        entries = NOTHING
+        if self._config.metadata:
+            entries = {name: value.reveal() for name, value in key.metadata.items()} | {CONSUMER_ENTRY: key.consumer}
         return _Caller(key.consumer, None, entries, NOTHING)
 
     async def _ask_store(self, shown: str, request: AuthRequest) -> _Caller | Deny:
@@ -127,9 +130,8 @@ class ApiKeyStep:
         answer = await self._stored.open(shown, _asked(request), self._labels)
         if isinstance(answer, Refusal):
             return _refused(answer)
-        if any(each.required and each.entry not in answer.traits for each in self._config.metadata):
-            return _refused_holder(answer, "without metadata that the policy requires")
-        return _Caller(answer.consumer, answer.key, answer.traits, answer.traits)
+        entries = {**answer.traits, CONSUMER_ENTRY: answer.consumer, KEY_ENTRY: answer.key}
+        return _Caller(answer.consumer, answer.key, entries, answer.traits)
 
 
 KIND = StepKind(
@@ -176,8 +178,9 @@ def _refused(refusal: Refusal) -> Deny:
             )
 
 
-def _refused_holder(holder: Holder, cause: str) -> Deny:
-    return _refused(Refusal(why=Why.UNKNOWN, cause=cause, consumer=holder.consumer, key=holder.key))
+def _refused_without_entry(caller: _Caller) -> Deny:
+    cause = "without an entry that the policy requires"
+    return _refused(Refusal(why=Why.UNKNOWN, cause=cause, consumer=caller.consumer, key=caller.key))
 
 
 def _not_for(dimension: Dimension, consumer: str | None, key: str | None) -> Deny:
