@@ -66,7 +66,7 @@ _KEY = """
 **!**: other programs kept the processors busy meanwhile.
 """
 
-_ROUTES = "The last route of so many is asked. Bare Envoy has them as a list of prefixes."
+_ROUTES = "The last route of so many is asked.\nBare Envoy has them as a list of prefixes."
 _KEYS = "The last key of so many is shown."
 
 

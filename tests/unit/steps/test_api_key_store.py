@@ -176,14 +176,18 @@ class TestStorage:
 
     async def test_consumer_and_key_can_be_headers_too(self, scope: Scope, tools: StepTools) -> None:
         scope.labelled = [secret("bob", "key-1")]
-        names = {"x-consumer": {"name": "apostille.dev/consumer", "required": True}, "x-key": {"name": "apostille.dev/key"}}
+
+        def named(*, key_required: bool) -> dict[str, object]:
+            consumer = {"name": "apostille.dev/consumer", "required": True}
+            return {"x-consumer": consumer, "x-key": {"name": "apostille.dev/key", "required": key_required}}
+
+        names = named(key_required=False)
         step = start(scope, tools, {**BY_LABEL, "keyStore": {}, "headersFromMetadataEntry": names})
         verdict = await allowed(step, asking(api_key=KEY))
         assert verdict.set_headers == (("x-consumer", "alice"), ("x-key", "apo_live_id"))
         assert (await allowed(step, asking(api_key="key-1"))).set_headers == (("x-consumer", "bob"),)
         assert scope.warnings == []
-        names["x-key"]["required"] = True
-        step = start(scope, tools, {**BY_LABEL, "headersFromMetadataEntry": names})
+        step = start(scope, tools, {**BY_LABEL, "headersFromMetadataEntry": named(key_required=True)})
         assert (await refused(step, asking(api_key="key-1"))).cause == "without an entry that the policy requires"
 
     @pytest.mark.parametrize(
