@@ -13,6 +13,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 from apostille.base.refs import Ref
 from apostille.model.gateway import Listener, VirtualHost
+from apostille.model.lane import EnvoyLane, Plain
 from apostille.model.route import (
     Action,
     Forward,
@@ -30,8 +31,9 @@ from apostille.model.route import (
     Strip,
     WeightedDestination,
 )
-from apostille.xds.names import EXT_AUTHZ, HEADER_MUTATION, WATCH
-from apostille.xds.routes import emit_route, emit_route_configuration
+from apostille.xds.key_slots import slot_name
+from apostille.xds.names import EXT_AUTHZ, HEADER_MUTATION, TOLD_QUERY, WATCH
+from apostille.xds.routes import emit_lane, emit_route, emit_route_configuration
 from apostille.xds.shared import find_shared
 
 ANSWER = Respond(status=200)
@@ -234,3 +236,23 @@ def test_equal_routes_are_equal_bytes() -> None:
         for _ in range(2)
     )
     assert first == second
+
+
+def test_the_switch_of_a_key_slot_says_nothing_but_on() -> None:
+    """The filter's own settings for a route would replace `forwarding`: the key would go on to the upstream."""
+    emitted = emit_lane(model(TO_SHOP), EnvoyLane(name="r!", plain=Plain(), slot=2))
+    assert_says_nothing_but_on(emitted.typed_per_filter_config[slot_name(2)])
+
+
+def test_the_query_is_told_where_a_guard_may_change_it_and_nowhere_else() -> None:
+    guard = Guard(program="p", policy="n/p", tells_query=True)
+    assert_says_nothing_but_on(emit_route(model(TO_SHOP, guard=guard)).typed_per_filter_config[TOLD_QUERY])
+    for other in (None, Guard(program="p", policy="n/p")):
+        assert TOLD_QUERY not in emit_route(model(TO_SHOP, guard=other)).typed_per_filter_config
+
+
+def assert_says_nothing_but_on(setting: AnyMessage) -> None:
+    switch = FilterConfig()
+    assert setting.Unpack(switch)
+    assert (switch.disabled, switch.is_optional, switch.HasField("config")) == (False, False, True)
+    assert switch.config.type_url == ""
