@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
-from apostille.model.auth import Place, Step
+from apostille.model.auth import Step
 from apostille.model.lane import Lane, Lanes, ServiceLane
 from apostille.model.outbound import Outbound, Target
 from apostille.model.route import (
@@ -71,11 +71,11 @@ class Doors:
         if (guard is not None and guard.chain is None) or (outbound is not None and outbound.integration is None):
             return (replace(route, action=Respond(status=500, reason=POLICY_INVALID)),)
         if isinstance(action, Forward) and outbound is not None and outbound.integration is not None:
-            return self._signed(route, action, guard, outbound, outbound.integration, written, facts.place)
+            return self._signed(route, action, guard, outbound, outbound.integration, written, facts)
         if guard is None or guard.chain is None:
             return (replace(route, strip=self._strip(route, (), private=False)),)
         chain = guard.chain
-        program = self.book.add(guard, None, facts.place)
+        program = self.book.add(guard, None, facts)
         return (
             replace(
                 route,
@@ -100,7 +100,7 @@ class Doors:
         policy: CompiledOutbound,
         integration: CompiledIntegration,
         written: PathRewrite | RegexRewrite | None,
-        place: Place,
+        facts: RouteFacts,
     ) -> tuple[Route, ...] | str:
         places = [self.destinations.named(target.destination) for target in action.destinations]
         hosts = {action.host_rewrite} if action.host_rewrite else {host for p in places if (host := p.authority)}
@@ -117,7 +117,7 @@ class Doors:
         program = self.book.add(
             guard,
             Outbound(policy=policy.policy.ref, kind=policy.kind, config=integration.config, target=target),
-            place,
+            facts,
         )
         chain = guard.chain if guard is not None else None
         steps = chain.steps if chain is not None else ()

@@ -7,6 +7,7 @@ from apostille.model.auth import KeyRing, Place, Program
 from apostille.model.digest import content_digest, program_id
 from apostille.model.outbound import Outbound, Target
 from apostille.translate.guards import CompiledGuard
+from apostille.translate.policies import RouteFacts
 
 DEFAULT_DEADLINE_MS = 2000
 
@@ -24,17 +25,19 @@ class ProgramBook:
         self._programs |= other._programs
         self._keyrings |= other._keyrings
 
-    def add(self, guard: CompiledGuard | None, outbound: Outbound | None, place: Place) -> Program:
-        """`guard` has a chain; at least one of the two is there. `place`: where the route leads."""
-        wanted = place if guard is not None and guard.chain is not None and guard.chain.asks_place else None
+    def add(self, guard: CompiledGuard | None, outbound: Outbound | None, route: RouteFacts) -> Program:
+        """`guard` has a chain; at least one of the two is there."""
+        asks_place = guard is not None and guard.chain is not None and guard.chain.asks_place
+        # Of thousands of routes few are asked where they lead.
+        place = route.place if asks_place else None
         asked = (
             guard.policy.ref if guard is not None else None,
             outbound.policy if outbound is not None else None,
             outbound.target if outbound is not None else None,
-            content_digest(wanted) if wanted is not None else None,
+            content_digest(place) if place is not None else None,
         )
         if asked not in self._known:
-            self._known[asked] = self._compile(guard, outbound, wanted)
+            self._known[asked] = self._compile(guard, outbound, place)
         return self._known[asked]
 
     def _compile(self, guard: CompiledGuard | None, outbound: Outbound | None, place: Place | None) -> Program:
