@@ -36,7 +36,7 @@ def encode_record(record: KeyRecord) -> bytes:
     if record.revision < 1:
         raise ValueError("a record is written with the revision that the store gives it")
     body = _ENCODER.encode({**_fields(record), "h": _emit_digest(record.digest)}).encode()
-    written = b"%d.%d.%s%s" % (FORMAT, record.revision, _checksum(record.id, record.revision, body), body)
+    written = b"%d.%d.%s%s" % (FORMAT, record.revision, _written_checksum(record.id, record.revision, body), body)
     if len(written) > MAX_BYTES:
         raise ValueError(f"the record of key {record.id!r} has {len(written)} bytes; {MAX_BYTES} are allowed")
     return written
@@ -52,9 +52,9 @@ def decode_record(key_id: str, data: bytes) -> KeyRecord:
     if int(envelope[1]) != FORMAT:
         raise DamagedRecord(key_id, f"it is in format {int(envelope[1])} and this version reads {FORMAT}")
     revision, body = int(envelope[2]), envelope[4]
-    if _checksum(key_id, revision, body) != envelope[3]:
+    if _written_checksum(key_id, revision, body) != envelope[3]:
         raise DamagedRecord(key_id, "its checksum is wrong")
-    return _parsed(key_id, revision, None, body)
+    return parse_fields(key_id, revision, None, body)
 
 
 def emit_fields(record: KeyRecord) -> bytes:
@@ -64,13 +64,8 @@ def emit_fields(record: KeyRecord) -> bytes:
     return _ENCODER.encode(fields).encode()
 
 
-def parse_fields(key_id: str, revision: int, digest: bytes, body: bytes) -> KeyRecord:
-    """The record of what `emit_fields` gave. Raises DamagedRecord."""
-    return _parsed(key_id, revision, digest, body)
-
-
-def _parsed(key_id: str, revision: int, digest: bytes | None, body: bytes) -> KeyRecord:
-    """Without `digest` it is a field."""
+def parse_fields(key_id: str, revision: int, digest: bytes | None, body: bytes) -> KeyRecord:
+    """The record of what `emit_fields` gave; without `digest` that is one of the fields. Raises DamagedRecord."""
     try:
         fields = _Fields(_read(body))
         return _record(key_id, revision, _digest(fields.need("h", str)) if digest is None else digest, fields)
@@ -79,8 +74,13 @@ def _parsed(key_id: str, revision: int, digest: bytes | None, body: bytes) -> Ke
         raise DamagedRecord(key_id, "its fields make no sense") from None
 
 
-def _checksum(key_id: str, revision: int, body: bytes) -> bytes:
-    return b"%08x" % crc32(body, crc32(f"{key_id}.{revision}.".encode("utf-8", "replace")))
+def checksum(key_id: str, revision: int, body: bytes) -> int:
+    """Of 32 bits, over what stands around the body too."""
+    return crc32(body, crc32(f"{key_id}.{revision}.".encode("utf-8", "replace")))
+
+
+def _written_checksum(key_id: str, revision: int, body: bytes) -> bytes:
+    return b"%08x" % checksum(key_id, revision, body)
 
 
 def _fields(record: KeyRecord) -> dict[str, object]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import zlib
 
-from apostille.keys.codec import MAX_BYTES, emit_fields, parse_fields
+from apostille.keys.codec import MAX_BYTES, checksum, emit_fields, parse_fields
 from apostille.keys.errors import DamagedRecord
 from apostille.keys.record import KeyRecord
 
@@ -43,7 +43,7 @@ def pack_record(record: KeyRecord) -> bytes:
         raise ValueError(f"the record of key {record.id!r} has {len(fields)} bytes; {_LONGEST} are allowed")
     deflating = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW, _MEMORY, zlib.Z_DEFAULT_STRATEGY, _LIKELY)
     body = record.digest + deflating.compress(fields) + deflating.flush()
-    return b"%d.%d.%b%b" % (FORMAT, record.revision, _checksum(record.id, record.revision, body), body)
+    return b"%d.%d.%b%b" % (FORMAT, record.revision, checksum(record.id, record.revision, body).to_bytes(4), body)
 
 
 def unpack_record(key_id: str, data: bytes) -> KeyRecord:
@@ -54,7 +54,7 @@ def unpack_record(key_id: str, data: bytes) -> KeyRecord:
     if int(envelope[1]) != FORMAT:
         raise DamagedRecord(key_id, f"it is in format {int(envelope[1])} and this version reads {FORMAT}")
     revision, digest, deflated = int(envelope[2]), envelope[4], envelope[5]
-    if _checksum(key_id, revision, digest + deflated) != envelope[3]:
+    if checksum(key_id, revision, digest + deflated).to_bytes(4) != envelope[3]:
         raise DamagedRecord(key_id, "its checksum is wrong")
     inflating = zlib.decompressobj(_WINDOW, _LIKELY)
     try:
@@ -65,7 +65,3 @@ def unpack_record(key_id: str, data: bytes) -> KeyRecord:
     if not inflating.eof or inflating.unused_data or len(fields) > _LONGEST:
         raise DamagedRecord(key_id, "it is too long, or not whole")
     return parse_fields(key_id, revision, digest, fields)
-
-
-def _checksum(key_id: str, revision: int, body: bytes) -> bytes:
-    return zlib.crc32(body, zlib.crc32(f"{key_id}.{revision}.".encode("utf-8", "replace"))).to_bytes(4)
