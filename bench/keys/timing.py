@@ -6,10 +6,11 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from apostille.base.clock import SystemClock
-from apostille.keys.opening import open_door
+from apostille.keys.opening import StoreDoor
 from apostille.keys.outcome import Holder, Refusal, Why
 from apostille.keys.settings import KeySettings
 from apostille.model.scopes import NOTHING, Asked
@@ -31,7 +32,7 @@ async def at_the_door(
 ) -> Mapping[str, Any]:
     """`KeyDoor.open` in this process, of known ids that are in memory; and of as many that are not yet."""
     warm, cold = keys[:_POOL], keys[_POOL : _POOL + samples // 10]
-    async with open_door(settings, SystemClock()) as door:
+    async with aclosing(StoreDoor(settings, SystemClock())) as door:
 
         async def ask(key: str) -> None:
             answer = await door.open(key, _ASKED, NOTHING)

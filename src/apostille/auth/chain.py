@@ -115,7 +115,7 @@ class _Resumed:
 class _Run:
     """One chain under way. What it has found stands here and not in `ask`, which may be cut off at the deadline."""
 
-    __slots__ = ("_bypassed", "_cause", "_consumer", "_headers", "_key", "_name", "_query", "_started", "_traits")
+    __slots__ = ("_bypassed", "_cause", "_consumer", "_headers", "_key", "_metadata", "_name", "_query", "_started")
 
     def __init__(self, started: StartedProgram) -> None:
         self._started = started
@@ -123,7 +123,7 @@ class _Run:
         self._bypassed: tuple[str, ...] = ()
         self._consumer: str | None = None
         self._key: str | None = None
-        self._traits: Mapping[str, str] = NOTHING
+        self._metadata: Mapping[str, str] = NOTHING
         self._query: str | None = None
         self._cause: str | None = None
         self._name = ""
@@ -145,7 +145,7 @@ class _Run:
                 return Deny(status=500, reason=INVALID_HEADER, broken=True)
             self._consumer = verdict.consumer or self._consumer
             if verdict.key is not None:
-                self._key, self._traits = verdict.key, verdict.traits
+                self._key, self._metadata = verdict.key, verdict.metadata
             if verdict.query is not None:
                 if not is_header_value(verdict.query):
                     return Deny(status=500, reason=INVALID_HEADER, broken=True)
@@ -189,7 +189,7 @@ class _Run:
                     headers=seen,
                     consumer=self._consumer,
                     key=self._key,
-                    traits=self._traits,
+                    metadata=self._metadata,
                     length=request.length,
                     chunked=request.chunked,
                     body=request.body,

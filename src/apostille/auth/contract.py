@@ -53,7 +53,7 @@ class Allow:
     `set_headers` replace, `append_headers` join (with a comma) what an earlier step has set; both go to the upstream.
     `state`: what later steps see from here on; None leaves it as it is. `query`: what the client's query is from here
     on, None where that is what it was; the step's header use must say that it may change. `consumer`: who is calling,
-    once known; `key`: what stands for their key in logs; `traits`: what else is known of them and may be told.
+    once known; `key`: what stands for their key in logs; `metadata`: what else is known of them and may be told.
     `bypassed`: the step could not be asked and its author had said to let requests pass then; `cause` says why it
     could not, for the log only, never a secret.
     """
@@ -64,7 +64,7 @@ class Allow:
     query: str | None = field(default=None, repr=False)
     consumer: str | None = None
     key: str | None = None
-    traits: Mapping[str, str] = field(default_factory=lambda: NOTHING, repr=False)
+    metadata: Mapping[str, str] = field(default_factory=lambda: NOTHING, repr=False)
     bypassed: bool = False
     cause: str | None = None
 
@@ -114,7 +114,7 @@ class OutboundRequest:
     headers: Mapping[str, str] = field(repr=False)
     consumer: str | None = None
     key: str | None = None
-    traits: Mapping[str, str] = field(default_factory=lambda: NOTHING, repr=False)
+    metadata: Mapping[str, str] = field(default_factory=lambda: NOTHING, repr=False)
     length: int | None = None
     chunked: bool = False
     body: bytes | None = field(default=None, repr=False)
@@ -123,7 +123,7 @@ class OutboundRequest:
     @property
     def caller(self) -> Caller:
         """Who is calling, as a lease of credentials wants to know it."""
-        return Caller(consumer=self.consumer, key=self.key, metadata=self.traits)
+        return Caller(consumer=self.consumer, key=self.key, metadata=self.metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

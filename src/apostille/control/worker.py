@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -22,7 +22,7 @@ from apostille.base.clock import SystemClock
 from apostille.credentials.keeper import KeeperReport
 from apostille.credentials.keepers import Keepers
 from apostille.integrations import INTEGRATIONS
-from apostille.keys.opening import open_door
+from apostille.keys.opening import StoreDoor
 from apostille.keys.settings import parse_key_settings
 from apostille.steps import STEPS
 
@@ -44,7 +44,7 @@ async def run_worker(
     settings = parse_key_settings(environment)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(open_session())
-        stored = None if settings is None else await stack.enter_async_context(open_door(settings, clock))
+        stored = None if settings is None else await stack.enter_async_context(aclosing(StoreDoor(settings, clock)))
         tools = StepTools(clock=clock, keyrings=keyrings, http=http, stored=stored)
         keepers = Keepers(clock=clock, environ=environment, registry=registry)
         signing = Signing(

@@ -54,7 +54,7 @@ class KeyDoor:
             return Refusal(why=Why.UNAVAILABLE, cause="no pepper")
         if isinstance(record, Refusal):
             return record
-        holder = Holder(consumer=record.consumer, key=record.shown, traits=record.metadata)
+        holder = Holder(consumer=record.consumer, key=record.shown, metadata=record.metadata)
         if any(record.labels.get(label) != value for label, value in labels.items()):
             return _refusal(holder, Why.UNKNOWN, "without the labels that are asked for")
         miss = first_miss(record.scopes, asked)

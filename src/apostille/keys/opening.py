@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from apostille.base.clock import Clock
@@ -23,19 +22,9 @@ _log = logging.getLogger(__name__)
 _QUIET_SILENCES = 4
 
 
-@asynccontextmanager
-async def open_door(settings: KeySettings, clock: Clock) -> AsyncIterator[StoreDoor]:
-    """Nothing is connected before a step that asks for the store is started."""
-    door = StoreDoor(settings, clock)
-    try:
-        yield door
-    finally:
-        await door.close()
-
-
 class StoreDoor:
     """A `KeyDoor` that comes into being when it is needed: where no policy asks for the store there may be none, and
-    nobody should pay for it."""
+    nobody should pay for it. Close it."""
 
     def __init__(self, settings: KeySettings, clock: Clock) -> None:
         self._settings, self._clock = settings, clock
@@ -54,7 +43,7 @@ class StoreDoor:
             self._opened = _Opened(self._settings, self._clock)
         return self._opened
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         if self._opened is not None:
             await self._opened.close()
 
@@ -67,7 +56,6 @@ class _Opened:
         from apostille.keys.cache import KeyCache
         from apostille.keys.connection import StoreConnection
         from apostille.keys.door import KeyDoor
-        from apostille.keys.fingerprint import PepperCheck
         from apostille.keys.limiter import Limiter
         from apostille.keys.store import KeyStore
         from apostille.keys.uses import Uses
@@ -79,7 +67,7 @@ class _Opened:
         self._uses = Uses(store.touch)
         self.door = KeyDoor(
             cache=self._cache,
-            pepper=PepperCheck(self._connection, settings.pepper),
+            pepper=store.pepper_check(settings.pepper),
             limiter=self._limiter,
             used=self._uses.note,
             clock=clock,

@@ -11,11 +11,11 @@ from apostille.model.scopes import NOTHING, Dimension
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Whom the key stands for. `key`: what stands for it in logs. `traits` are the record's metadata."""
+    """Whom the key stands for. `key`: what stands for it in logs. `metadata`: the record's."""
 
     consumer: str
     key: str
-    traits: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    metadata: Mapping[str, str] = field(default_factory=lambda: NOTHING)
 
 
 class Why(StrEnum):

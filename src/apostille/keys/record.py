@@ -126,11 +126,6 @@ def to_second(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(microsecond=0)
 
 
-def verify(record: KeyRecord, key: SecretText, pepper: Pepper, now: datetime) -> Verdict:
-    """Whether `key` is the key of `record` and may be used at `now`."""
-    return judge(record, pepper.digest(key), now)
-
-
 def judge(record: KeyRecord | None, digest: bytes, now: datetime) -> Verdict:
     """What is said at `now` of the key that has this digest. `record`: of its id; None where nobody knows the id.
 

@@ -1,4 +1,4 @@
-"""The built-in steps of an auth chain, one file each. A new one is one more line here."""
+"""The built-in steps of an auth chain, one module each. A new one is one more line here."""
 
 from __future__ import annotations
 

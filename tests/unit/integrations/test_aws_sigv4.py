@@ -186,7 +186,7 @@ async def test_without_credentials_nothing_is_signed(reason: Reason) -> None:
 
 async def test_who_is_calling_is_told_to_the_credentials() -> None:
     credentials = FixedCredentials()
-    await sign(replace(GET, consumer="alice", key="apo_live_1", traits={"team": "a"}), credentials=credentials)
+    await sign(replace(GET, consumer="alice", key="apo_live_1", metadata={"team": "a"}), credentials=credentials)
     assert credentials.callers == [Caller(consumer="alice", key="apo_live_1", metadata={"team": "a"})]
 
 

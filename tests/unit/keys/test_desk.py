@@ -22,13 +22,13 @@ from apostille.keys.errors import (
 )
 from apostille.keys.format import parse_key
 from apostille.keys.orders import Change, Issued, Order, Wanted
-from apostille.keys.record import KeyRecord, Pepper, State, Verdict, verify
+from apostille.keys.record import KeyRecord, Pepper, State, Verdict
 from apostille.keys.settings import PepperSource
 from apostille.keys.store import KeyStore
 from apostille.model.limits import Limits, Rate
 from apostille.model.scopes import Scopes
 from tests.unit.credentials.stand_ins import START, FakeClock
-from tests.unit.keys.valkey import PEPPER, Server, make_key, make_record, server_in
+from tests.unit.keys.valkey import PEPPER, Server, make_key, make_record, server_in, verify
 
 HOUR = timedelta(hours=1)
 

@@ -105,7 +105,7 @@ async def test_a_key_says_who_it_is_for_and_that_it_was_used(
 ) -> None:
     key, record = await create(asking, consumer="alice", metadata={"email": "a@example.com"})
     assert await door.open(key.reveal(), ASKED, NOTHING) == Holder(
-        consumer="alice", key=record.shown, traits={"email": "a@example.com"}
+        consumer="alice", key=record.shown, metadata={"email": "a@example.com"}
     )
     assert used == {record.id: START}
 

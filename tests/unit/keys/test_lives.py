@@ -14,10 +14,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from apostille.keys.errors import KeyNotActive, KeyNotFound
 from apostille.keys.format import KeyParts
-from apostille.keys.record import KeyRecord, Verdict, judge, verify
+from apostille.keys.record import KeyRecord, Verdict, judge
 from apostille.keys.store import KeyStore
 from tests.unit.credentials.stand_ins import FakeClock
-from tests.unit.keys.valkey import PEPPER, make_key, make_record, server_in
+from tests.unit.keys.valkey import PEPPER, make_key, make_record, server_in, verify
 
 SECONDS = st.integers(0, 100).map(lambda seconds: timedelta(seconds=seconds))
 

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apostille.base.secrets import SecretText
-from apostille.keys.record import Pepper, State, Verdict, judge, to_second, verify
+from apostille.keys.record import Pepper, State, Verdict, judge, to_second
 from apostille.model.limits import Limits, Period, Quota, Rate
 from apostille.model.scopes import Scopes
 from tests.unit.credentials.stand_ins import START
-from tests.unit.keys.valkey import PEPPER, make_key, make_record
+from tests.unit.keys.valkey import PEPPER, make_key, make_record, verify
 
 SECOND = timedelta(seconds=1)
 

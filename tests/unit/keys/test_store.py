@@ -15,10 +15,10 @@ from apostille.keys.errors import (
     KeyNotFound,
     StoreUnavailable,
 )
-from apostille.keys.record import KeyRecord, State, Verdict, verify
+from apostille.keys.record import KeyRecord, State, Verdict
 from apostille.keys.store import BATCH, KeyStore
 from tests.unit.credentials.stand_ins import START
-from tests.unit.keys.valkey import PEPPER, Server, make_key, make_record
+from tests.unit.keys.valkey import PEPPER, Server, make_key, make_record, verify
 
 HOUR = timedelta(hours=1)
 INJECTED = [

@@ -8,13 +8,15 @@ import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from apostille.base.clock import SystemClock
+from apostille.base.secrets import SecretText
 from apostille.keys.connection import StoreConnection
 from apostille.keys.embedded import EmbeddedStore, compile_embedded, find_valkey, prepare_folder
 from apostille.keys.format import KeyParts, new_key
-from apostille.keys.record import KeyRecord, Pepper, to_second
+from apostille.keys.record import KeyRecord, Pepper, Verdict, judge, to_second
 from apostille.keys.store import KeyStore
 from tests.unit.credentials.stand_ins import START
 
@@ -130,3 +132,8 @@ def make_record(parts: KeyParts | None = None, **fields: object) -> KeyRecord:
         **fields,
     }
     return KeyRecord(**every)  # type: ignore[arg-type]
+
+
+def verify(record: KeyRecord, key: SecretText, pepper: Pepper, now: datetime) -> Verdict:
+    """Whether `key` is the key of `record` and may be used at `now`."""
+    return judge(record, pepper.digest(key), now)

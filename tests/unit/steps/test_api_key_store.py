@@ -44,7 +44,7 @@ Scope = Any
 KEY = "apo_live_canary"
 OTHER = "apo_live_other"
 BY_LABEL = {"k8sSecretApikeyStorage": {"labelSelector": {"keys": "s3"}}}
-ALICE = Holder(consumer="alice", key="apo_live_id", traits={"email": "a@example.com"})
+ALICE = Holder(consumer="alice", key="apo_live_id", metadata={"email": "a@example.com"})
 UNKNOWN = Refusal(why=Why.UNKNOWN, cause="wrong secret")
 
 
@@ -128,7 +128,7 @@ class TestStorage:
             state={"api_key_value": KEY},
             consumer="alice",
             key="apo_live_id",
-            traits={"email": "a@example.com"},
+            metadata={"email": "a@example.com"},
         )
         ((shown, asked, labels),) = store.asked
         assert (shown, labels) == (KEY, {})

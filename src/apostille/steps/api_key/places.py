@@ -29,7 +29,8 @@ def find_shown(request: AuthRequest, config: ApiKeyConfig) -> Shown:
     if config.bearer is Bearer.NONE and config.query is None and config.cookie is None and "," not in value:
         # Most requests, without the search for more.
         return Shown(keys=(value,) if value else ())
-    keys = [] if config.header == AUTHORIZATION and config.bearer is not Bearer.NONE else _lines(value)
+    lines = _lines(value)
+    keys = [] if config.header == AUTHORIZATION and config.bearer is not Bearer.NONE else [*lines]
     if config.bearer is not Bearer.NONE:
         keys += _bearers(request.headers.get(AUTHORIZATION, ""), config)
     query = cookies = None
@@ -40,7 +41,7 @@ def find_shown(request: AuthRequest, config: ApiKeyConfig) -> Shown:
         found, cookies = _split_cookies(request.headers.get(COOKIE, ""), config.cookie)
         keys += found
     distinct = tuple(dict.fromkeys(key for key in keys if key))
-    joined = value if set(_lines(value)) >= set(distinct) and "," in value else None
+    joined = value if "," in value and set(lines) >= set(distinct) else None
     return Shown(keys=distinct, joined=joined, query=query, cookies=cookies)
 
 

@@ -53,7 +53,7 @@ class _Caller(NamedTuple):
     consumer: str
     key: str | None
     entries: Mapping[str, str]
-    traits: Mapping[str, str]
+    metadata: Mapping[str, str]
 
 
 class ApiKeyStep:
@@ -85,20 +85,20 @@ class ApiKeyStep:
             return caller
         state = {**request.state, "api_key_value": shown}
         if self._is_plain:
-            return Allow(state=state, consumer=caller.consumer, key=caller.key, traits=caller.traits)
+            return Allow(state=state, consumer=caller.consumer, key=caller.key, metadata=caller.metadata)
         if any(each.required and each.entry not in caller.entries for each in self._config.metadata):
             return _refused_without_entry(caller)
-        metadata = {
+        headers = {
             each.header: caller.entries[each.entry] for each in self._config.metadata if each.entry in caller.entries
         }
         cookies = ((COOKIE, found.cookies),) if found.cookies else ()
         return Allow(
-            set_headers=(*metadata.items(), *cookies),
-            state=state | metadata,
+            set_headers=(*headers.items(), *cookies),
+            state=state | headers,
             query=found.query,
             consumer=caller.consumer,
             key=caller.key,
-            traits=caller.traits,
+            metadata=caller.metadata,
         )
 
     def _one_of(self, found: Shown) -> str | None:
@@ -130,8 +130,8 @@ class ApiKeyStep:
         answer = await self._stored.open(shown, _asked(request), self._labels)
         if isinstance(answer, Refusal):
             return _refused(answer)
-        entries = {**answer.traits, CONSUMER_ENTRY: answer.consumer, KEY_ENTRY: answer.key}
-        return _Caller(answer.consumer, answer.key, entries, answer.traits)
+        entries = {**answer.metadata, CONSUMER_ENTRY: answer.consumer, KEY_ENTRY: answer.key}
+        return _Caller(answer.consumer, answer.key, entries, answer.metadata)
 
 
 KIND = StepKind(
